@@ -1,0 +1,203 @@
+/* backend: what a place that computes must offer. `nn` is its only caller; a backend knows operators
+ * and memory, never epochs, files or options. Implementations: backend/ref (plain loops in double, the
+ * oracle), backend/cpu (oneDNN and fused loops), backend/cuda (a plugin).
+ *
+ * A program is prepared once: for every node nn fills an sc_op_node with final addresses, asks
+ * node_memory, then prepare; from then on forward and backward only replay and allocate nothing.
+ */
+#ifndef SUPERCLIP_BACKEND_H
+#define SUPERCLIP_BACKEND_H
+
+#include "superclip/base.h"
+#include "superclip/comm.h"
+#include "superclip/tensor.h"
+
+typedef enum sc_op {
+#define SC_OP(E, name, i0, i1, o, p, ni, no) SC_OP_##E,
+#include "superclip/ops.def"
+#undef SC_OP
+    SC_OP_COUNT
+} sc_op;
+const char *sc_op_name(sc_op op); /* defined in nn */
+
+/* What a value holds. COMPUTE: activations, bf16 under SC_BF16, else fp32. EXACT: fp32 always
+ * (features, logits, losses, the text tower's residual stream). `ref` stores both as double. */
+typedef enum sc_kind { SC_COMPUTE, SC_EXACT, SC_INT32, SC_BYTES } sc_kind;
+typedef enum sc_precision_mode { SC_FP32, SC_BF16_MIXED, SC_FP64 } sc_precision_mode;
+
+/* Concrete: shape.d[0] is the row count of this program (may be 0 on a rank with an empty slice). */
+typedef struct sc_value_desc { sc_kind kind; sc_shape shape; } sc_value_desc;
+
+typedef enum sc_param_kind {
+    SC_PARAM_WEIGHT, /* value, gradient, two moments */
+    SC_PARAM_BUFFER, /* value only: BatchNorm's running statistics */
+    SC_PARAM_COUNTER /* one int64 on the host, kept by nn: num_batches_tracked */
+} sc_param_kind;
+typedef struct sc_param_desc {
+    sc_op op;       /* the op that uses it, which decides its private layout */
+    int slot;       /* its place among that op's params */
+    sc_param_kind kind;
+    sc_shape shape; /* PyTorch's */
+} sc_param_desc;
+
+typedef enum sc_activation { SC_NO_ACTIVATION, SC_QUICK_GELU } sc_activation;
+
+/* Loss of BEHAVIOUR section 8; see SC_OP_SUPERCLIP_LOSS below. */
+typedef struct sc_loss_attrs {
+    bool superclip;           /* false: total = contrastive alone, temperature gets no gradient */
+    double class_weight, contrastive_weight; /* of the two parts, with superclip */
+    bool focal;
+    double focal_alpha, focal_gamma;
+    double tau0;              /* the contrastive part's constant temperature */
+    bool multi_positive;
+} sc_loss_attrs;
+
+typedef struct sc_attrs {
+    int stride, pad, kernel;          /* conv2d, max_pool */
+    double eps, momentum;             /* batch_norm, layer_norm */
+    bool relu;                        /* batch_norm: after the optional addition */
+    bool running;                     /* batch_norm: use running statistics also when training */
+    bool transposed;                  /* linear: weight is [in, out] (x @ W), else [out, in] */
+    sc_activation activation;         /* linear */
+    int heads;                        /* attention */
+    int crop;                         /* augment: S */
+    sc_loss_attrs loss;
+} sc_attrs;
+
+/* The ops, y = op(x): shapes in PyTorch's logical layout (the backend's layout is private).
+ *  augment        in0 BYTES [n,P,P,3], in1 BYTES [n,sizeof(sc_augment)] -> COMPUTE [n,3,S,S]
+ *  conv2d         x [n,C,H,W], param0 weight [O,C,k,k] -> [n,O,H',W'], no bias
+ *  batch_norm     x [n,C,H,W], optional in1 residual (same shape); params weight, bias,
+ *                 running_mean, running_var [C], num_batches_tracked -> relu?(bn(x) + residual).
+ *                 Training statistics: over the n*H*W values of ALL ranks of node->comm, combined as
+ *                 (count, mean, M2); running_var takes the unbiased variance. eps inside the root.
+ *  max_pool       x [n,C,H,W] -> windows kernel/stride/pad, padding never wins; gradient to the
+ *                 first maximum of a window in row-major order (PyTorch's)
+ *  avg_pool       x [n,C,H,W] -> [n,C], mean over H*W
+ *  linear         x [..,in], param0 weight, optional param1 bias [out] -> [..,out], activation.
+ *                 The output's kind is the graph's choice (COMPUTE or EXACT).
+ *  add            a + b, same shape
+ *  layer_norm     over the last dimension, biased variance; params weight, bias
+ *  embed          in0 INT32 tokens [T,L]; param0 table [V,W], param1 positions [ctx,W] -> EXACT [T,L,W]
+ *  attention      qkv [T,L,3W] (q, k, v one behind the other), causal, heads -> [T,L,W];
+ *                 scale 1/sqrt(W/heads)
+ *  select_row     x [T,L,W], in1 INT32 [T] -> [T,W]
+ *  l2_normalize   x / max(|x|_2, 1e-12) over the last dimension -> EXACT
+ *  group_mean     x [T,E], in1 INT32 group of each row [T] -> EXACT [G,E]: mean of the rows of each group
+ *                 (every group has one or more rows)
+ *  all_gather     x [local rows,E] -> [global rows,E], ranks' rows one behind the other; backward takes the
+ *                 own rows of the gradient (every rank computes the whole loss)
+ *  superclip_loss in0 x EXACT [B,E], in1 t EXACT [C,E] (unit features), in2 INT32 labels [B], in3 EXACT
+ *                 class weights [C]; param0 temperature (scalar) -> out0 EXACT [3] = total, class,
+ *                 contrastive; out1 EXACT class logits [B,C] = x.t / tau.
+ *                   class: sum_i w_{y_i} CE(z_i, y_i) / sum_i w_{y_i} (0 when the weights sum to 0), or
+ *                   focal: mean_i -alpha (1 - p_i)^gamma log p_i
+ *                   contrastive: S_ij = x_i . t_{y_j} / tau0, (row CE + column CE) / 2; as columns of one
+ *                   class are equal, it is computed from x.t [B,C] and the class counts of the batch.
+ *                   Since texts are shared within a class, diagonal and multi_positive targets give the
+ *                   same loss and gradients; both are computed by their own definition.
+ *                 A class loss is 0 and not part of total when !superclip. Gradient of out0[0] starts at 1.
+ */
+
+typedef struct sc_node_value {
+    sc_value_desc desc;
+    void *data;      /* NULL when the program has no such memory (an unused output) */
+    void *grad;      /* NULL: no gradient wanted (inputs) or none arrives (outputs) */
+    bool accumulate; /* inputs: add to grad instead of overwriting it */
+} sc_node_value;
+
+/* Shared by all programs of one parameter set: where a backend keeps derived copies (bf16, other
+ * layouts). `version` changes whenever the value changed; `state` is the backend's, freed by
+ * param_release. */
+typedef struct sc_param_shared { uint64_t version; void *state; } sc_param_shared;
+typedef struct sc_node_param {
+    sc_param_desc desc;
+    void *value;
+    void *grad; /* overwritten by backward; NULL: frozen, or no backward in this program */
+    sc_param_shared *shared;
+} sc_node_param;
+
+typedef struct sc_op_node {
+    sc_op op;
+    sc_attrs attrs;
+    int n_in, n_out, n_params;
+    sc_node_value in[4], out[2];
+    sc_node_param params[5];
+    void *saved;   /* node_memory's `saved` bytes, 64-byte aligned: kept from forward to backward */
+    void *scratch; /* shared by all nodes; nothing survives in it between two calls */
+    bool training;          /* batch statistics, and backward may follow */
+    sc_precision_mode precision;
+    const sc_comm *comm;    /* never NULL; batch_norm and all_gather */
+    const int64_t *rows;    /* [comm->size] rows of every rank */
+    int64_t rows_global;
+} sc_op_node;
+
+typedef struct sc_adamw {
+    double lr, beta1, beta2, eps, weight_decay;
+    int64_t step; /* of this update, from 1: bias corrections 1 - beta^step */
+} sc_adamw;
+
+typedef struct sc_device_options {
+    int threads;                 /* > 0 */
+    sc_precision_mode precision; /* wanted; the device may give SC_FP32 for SC_BF16_MIXED */
+    const sc_log *log;
+} sc_device_options;
+
+typedef struct sc_backend sc_backend;
+/* The head of every backend's device struct. */
+typedef struct sc_device {
+    const sc_backend *backend;
+    sc_precision_mode precision; /* what programs of this device use */
+    int threads;
+    char description[160];       /* for the log: "cpu: oneDNN 2.6.3, AVX-512 bf16, 2 threads" */
+} sc_device;
+
+struct sc_backend {
+    const char *name; /* "ref", "cpu", "cuda" */
+    sc_dtype real;    /* element type of parameters, gradients and moments: SC_F32, or SC_F64 (ref) */
+
+    sc_status (*open)(const sc_device_options *o, sc_device **out);
+    void (*close)(sc_device *d);
+
+    /* Zeroed, 64-byte aligned device memory. */
+    sc_status (*alloc)(sc_device *d, size_t bytes, void **out);
+    void (*free)(sc_device *d, void *p);
+
+    /* Bytes of a value in this backend's private layout (padding included). */
+    size_t (*value_bytes)(const sc_device *d, const sc_value_desc *v);
+    /* Host data in PyTorch's layout <-> a value. host is float (double for ref) for COMPUTE and EXACT,
+     * int32_t for INT32, bytes for BYTES. */
+    sc_status (*upload)(sc_device *d, const sc_value_desc *v, const void *host, void *value);
+    sc_status (*download)(sc_device *d, const sc_value_desc *v, const void *value, void *host);
+
+    /* Elements of `real` that a parameter takes in the flat buffers, padding included (padding holds 0
+     * for ever). Depends on the backend only, not on the processor: ranks sum flat gradients. */
+    size_t (*param_elements)(const sc_device *d, const sc_param_desc *p);
+    /* PyTorch's layout <-> private layout; `host` is an array of `real`. Reads change nothing. */
+    void (*param_import)(sc_device *d, const sc_param_desc *p, const void *host, void *value);
+    void (*param_export)(sc_device *d, const sc_param_desc *p, const void *value, void *host);
+    void (*param_release)(sc_device *d, void *shared_state); /* may be NULL */
+
+    /* May be NULL: every op is supported. Otherwise SC_OK or SC_EUNSUPPORTED with a message. */
+    sc_status (*supports)(const sc_device *d, const sc_op_node *n);
+    /* Bytes of saved and scratch memory of the node; addresses in n are not valid yet. */
+    sc_status (*node_memory)(sc_device *d, const sc_op_node *n, size_t *saved, size_t *scratch);
+    /* n stays valid and unchanged as long as the state lives. */
+    sc_status (*prepare)(sc_device *d, const sc_op_node *n, void **state);
+    void (*release)(sc_device *d, void *state); /* NULL is fine */
+    sc_status (*forward)(sc_device *d, const sc_op_node *n, void *state);
+    /* Reads out[].grad, writes in[].grad (where not NULL) and params[].grad (where not NULL). */
+    sc_status (*backward)(sc_device *d, const sc_op_node *n, void *state);
+
+    /* One AdamW update of `count` contiguous elements, moments included (decoupled weight decay,
+     * PyTorch's order: p *= 1 - lr*wd; then p -= lr/c1 * m / (sqrt(v)/sqrt(c2) + eps)). */
+    sc_status (*adamw)(sc_device *d, const sc_adamw *o, size_t count, void *value, const void *grad,
+                       void *m, void *v);
+    /* Waits for everything queued. May be NULL (host backends). */
+    sc_status (*sync)(sc_device *d);
+};
+
+const sc_backend *sc_backend_ref(void);
+const sc_backend *sc_backend_cpu(void);
+
+#endif

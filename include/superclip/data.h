@@ -1,0 +1,139 @@
+/* data: from image files to batches of 8-bit rows. Decoding and resizing (PIL's bytes), shards, folds,
+ * epoch order, augmentation draws, and the threaded row source. Only home of HDF5 and the image
+ * libraries.
+ */
+#ifndef SUPERCLIP_DATA_H
+#define SUPERCLIP_DATA_H
+
+#include "superclip/base.h"
+#include "superclip/tensor.h"
+
+/* ---- images ---------------------------------------------------------------------------------- */
+typedef struct sc_image { int width, height; uint8_t *rgb; /* [height][width][3] */ } sc_image;
+typedef struct sc_decode_options {
+    double max_pixels;        /* 178e6 */
+    bool window; double window_lo, window_hi; /* 16-bit grey: linear from here; else 0..65535 */
+} sc_decode_options;
+typedef struct sc_decode_notes { bool grey16; uint32_t grey16_max; } sc_decode_notes;
+/* By content, checked against the extension of `name`. SC_EFORMAT with a reason when bad. */
+sc_status sc_image_decode(const char *name, const void *data, size_t n, const sc_decode_options *o,
+                          sc_image *out, sc_decode_notes *notes);
+void sc_image_free(sc_image *im);
+/* PIL's Image.resize((w, h), BILINEAR), horizontal pass first; dst [h][w][3]. Same size: a copy. */
+sc_status sc_image_resize(const sc_image *src, int w, int h, uint8_t *dst);
+int sc_train_size(int img_size); /* int(1.1 * S) */
+
+/* ---- packing ---------------------------------------------------------------------------------- */
+typedef struct sc_pack_options {
+    const char *src, *dst;
+    int img_size;
+    int shards;      /* 0: one per 2 GiB */
+    bool skip_bad, force;
+    sc_decode_options decode;
+    int threads;
+    const sc_log *log;
+    void (*progress)(void *ctx, int64_t done, int64_t total); /* may be NULL */
+    void *progress_ctx;
+} sc_pack_options;
+
+/* A scan of class folders, in sample order. */
+typedef struct sc_source_list {
+    char **class_names; int classes;
+    char **paths;     /* "class/file" */
+    int32_t *labels;
+    int64_t *sizes, *mtimes_ns;
+    int64_t count;
+} sc_source_list;
+sc_status sc_source_scan(const char *src, const sc_log *log, sc_source_list *out);
+void sc_source_list_free(sc_source_list *l);
+/* Hash of paths, sizes, mtimes and settings: names an automatic cache entry. 64 hex digits. */
+void sc_source_key(const sc_source_list *l, const sc_pack_options *o, char key[65]);
+
+/* Packing by several processes: each of `parts` processes calls sc_pack_part for its own part (any
+ * split gives the same bytes), then, after all are done, one calls sc_pack_finish, which judges all
+ * bad files, joins, fsyncs and renames. One process: part 0 of 1, then finish. The temporary folder
+ * is DST's neighbour, made by sc_pack_begin (called by one process before the parts). */
+sc_status sc_pack_begin(const sc_pack_options *o, const sc_source_list *l);
+sc_status sc_pack_part(const sc_pack_options *o, const sc_source_list *l, int part, int parts);
+sc_status sc_pack_finish(const sc_pack_options *o, const sc_source_list *l, int parts);
+void sc_pack_abandon(const sc_pack_options *o); /* removes the temporary folder */
+
+/* ---- a packed set, opened --------------------------------------------------------------------- */
+typedef struct sc_dataset sc_dataset;
+bool sc_is_packed(const char *dir); /* has a manifest.json */
+/* Checks manifest, checksums of the small sets, layouts and sizes; img_size must match (SC_EUSAGE naming
+ * both). No HDF5 handle stays open. Thread-safe afterwards. */
+sc_status sc_dataset_open(const char *dir, int img_size, const sc_log *log, sc_dataset **out);
+void sc_dataset_close(sc_dataset *d);
+int64_t sc_dataset_count(const sc_dataset *d);
+int sc_dataset_classes(const sc_dataset *d);
+const char *const *sc_dataset_class_names(const sc_dataset *d);
+const int32_t *sc_dataset_labels(const sc_dataset *d);     /* [count] */
+const char *sc_dataset_path(const sc_dataset *d, int64_t i); /* "class/file" */
+int sc_dataset_img_size(const sc_dataset *d);
+const char *sc_dataset_hash(const sc_dataset *d); /* hex; changes with content or order */
+typedef enum sc_row_kind { SC_ROW_EVAL, SC_ROW_TRAIN } sc_row_kind;
+int sc_dataset_row_size(const sc_dataset *d, sc_row_kind kind); /* S or S' */
+/* One row [P][P][3] into dst; pread, and its CRC-32C is checked the first time it is read. */
+sc_status sc_dataset_row(sc_dataset *d, sc_row_kind kind, int64_t i, uint8_t *dst);
+
+/* ---- folds ------------------------------------------------------------------------------------ */
+typedef struct sc_fold {
+    int64_t *train, *val; /* ascending sample indices */
+    int64_t train_count, val_count;
+} sc_fold;
+/* scikit-learn's StratifiedKFold(n_splits, shuffle=True, random_state), bit for bit. */
+sc_status sc_folds_make(const int32_t *labels, int64_t n, int n_splits, uint32_t random_state,
+                        const sc_log *log, sc_fold **out /* [n_splits] */);
+void sc_folds_free(sc_fold *f, int n_splits);
+
+/* ---- order and weights -------------------------------------------------------------------------
+ * Philox counters are (epoch, position, draw number, fold); data.c's table says which draw feeds what.
+ */
+typedef enum sc_weight_method { SC_INVERSE_FREQ, SC_INVERSE_SQRT } sc_weight_method;
+/* w_c from training counts: N/(K(n_c+s)) or sqrt(N/(n_c+s)); 0 for an absent class. */
+void sc_class_weights(const int64_t *counts, int classes, sc_weight_method m, double smooth,
+                      double *out);
+/* Permutation of fold->train (Fisher-Yates), or N weighted draws with replacement when weights
+ * (one a class) is given. out [fold->train_count]. */
+sc_status sc_train_order(const sc_fold *f, const int32_t *labels, const double *weights, int classes,
+                         uint64_t random_state, int epoch, int fold, int64_t *out);
+/* The fixed permutation of fold->val. */
+void sc_val_order(const sc_fold *f, uint64_t random_state, int fold, int64_t *out);
+
+/* Draws of the sample at `position` of the epoch. size: S, row: P of the train rows. */
+void sc_augment_draw(uint64_t random_state, int epoch, int64_t position, int fold, int size, int row,
+                     sc_augment *out);
+
+/* ---- row source -------------------------------------------------------------------------------- */
+typedef struct sc_batch {
+    int64_t first;             /* position of the global batch in the epoch */
+    int64_t rows_global, rows; /* of the group, of this rank */
+    int64_t local_first;       /* this rank's first row inside the global batch */
+    const int64_t *samples;    /* [rows_global] sample indices */
+    const int32_t *labels;     /* [rows_global] */
+    const uint8_t *pixels;     /* [rows][P][P][3] */
+    const sc_augment *draws;   /* [rows]; all zero when evaluating */
+} sc_batch;
+typedef struct sc_row_source sc_row_source;
+typedef struct sc_row_source_options {
+    sc_dataset *dataset;
+    int threads;      /* loader threads; 0: the caller's thread loads */
+    int64_t batch;    /* global */
+    int rank, ranks;  /* the slice sc_split_rows gives this rank */
+    int depth;        /* batches read ahead; 0: a good default */
+} sc_row_source_options;
+typedef struct sc_epoch_request {
+    const int64_t *order; int64_t count; /* copied */
+    int64_t first_batch;                 /* to resume inside an epoch */
+    bool augment;                        /* standard augmentation on train rows, else eval rows */
+    uint64_t random_state; int epoch, fold;
+} sc_epoch_request;
+sc_status sc_row_source_open(const sc_row_source_options *o, sc_row_source **out);
+void sc_row_source_close(sc_row_source *s);
+sc_status sc_row_source_begin(sc_row_source *s, const sc_epoch_request *r);
+/* The next batch in order; *out valid until the next call. rows_global 0 at the end of the epoch. */
+sc_status sc_row_source_next(sc_row_source *s, sc_batch *out);
+double sc_row_source_wait_seconds(const sc_row_source *s); /* time next() waited, since begin */
+
+#endif

@@ -1,0 +1,49 @@
+/* model: encoders as short functions that record ops, and the SuperCLIP model made of them.
+ */
+#ifndef SUPERCLIP_MODEL_H
+#define SUPERCLIP_MODEL_H
+
+#include "superclip/base.h"
+#include "superclip/nn.h"
+
+/* What the graph of one job needs to know. */
+typedef struct sc_model_spec {
+    const char *image_encoder, *text_encoder;
+    int embed_dim, img_size, train_size; /* S and S' */
+    int vocabulary, context;             /* of the tokenizer */
+    int classes, texts, text_length;     /* distinct texts, longest one in tokens */
+    double temperature;
+    bool freeze_image, freeze_text, freeze_bn;
+    sc_loss_attrs loss;
+} sc_model_spec;
+
+/* TRAIN: images, draws, tokens... -> loss, with gradients (rows of the train pass).
+ * TEXTS: tokens -> class features (evaluation, once an epoch).
+ * EVAL: images + class features -> loss and logits.
+ * Inputs by name: "images" BYTES [-1,P,P,3]  "draws" BYTES [-1,sizeof(sc_augment)]
+ *   "tokens" INT32 [T,L]  "text_end" INT32 [T] (position of the end token)
+ *   "text_class" INT32 [T]  "labels" INT32 [global]  "class_weights" EXACT [C]
+ *   "class_features" EXACT [C,E] (EVAL only)
+ * Outputs by name: "losses" [3]  "logits" [B,C]  "image_features" [B,E]  "class_features" [C,E]
+ *   (TRAIN: both features' gradients too)  "augmented" the normalised input (TRAIN with dump only). */
+typedef enum sc_model_part { SC_MODEL_TRAIN, SC_MODEL_TEXTS, SC_MODEL_EVAL } sc_model_part;
+typedef struct sc_model_io { bool train_rows; /* TRAIN: images are S' rows, else S */
+                             bool dump; } sc_model_io;
+sc_status sc_model_record(const sc_model_spec *spec, sc_model_part part, const sc_model_io *io,
+                          sc_graph **out);
+
+/* Encoders by name, for checks and --help. Lists end with NULL. */
+typedef struct sc_encoder_info {
+    const char *name;
+    bool image;          /* else text */
+    bool available;      /* false: known, comes with a later version */
+    double flops_per_row; /* forward multiply-adds x 2 at 224 px (image) or per token (text) */
+    double parameters;
+    const char *summary;
+} sc_encoder_info;
+const sc_encoder_info *sc_encoder_list(size_t *count);
+const sc_encoder_info *sc_encoder_find(const char *name);
+/* SC_OK, or SC_EUSAGE (unknown; names the nearest) / SC_EUNSUPPORTED (comes later). */
+sc_status sc_encoder_check(const char *name, bool image);
+
+#endif

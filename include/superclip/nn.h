@@ -1,0 +1,153 @@
+/* nn: a model is recorded once as a graph, compiled once into programs, and replayed.
+ *
+ *     sc_graph *g = sc_graph_new();
+ *     sc_value x = sc_input(g, "images", SC_BYTES, SC_ROWS_LOCAL, SC_SHAPE(-1, 246, 246, 3));
+ *     x = sc_conv2d(g, x, sc_weight(g, "conv1.weight", shape, init, true), 2, 3);
+ *     ...
+ *     SC_TRY(sc_graph_status(g));
+ *
+ * Recording errors stick to the graph: a failed call returns an invalid value, later calls on it do
+ * nothing, and sc_graph_status tells the first message. A graph holds no memory of its values.
+ */
+#ifndef SUPERCLIP_NN_H
+#define SUPERCLIP_NN_H
+
+#include "superclip/backend.h"
+#include "superclip/base.h"
+#include "superclip/comm.h"
+#include "superclip/tensor.h"
+
+typedef struct sc_graph sc_graph;
+typedef struct sc_value { int32_t id; } sc_value;    /* id < 0: invalid */
+typedef struct sc_param { int32_t id; } sc_param;
+
+/* First dimension of a value: a literal, or the rows of this rank / of the whole group, which the
+ * program decides (write -1 in the shape). */
+typedef enum sc_rows_kind { SC_ROWS_FIXED, SC_ROWS_LOCAL, SC_ROWS_GLOBAL } sc_rows_kind;
+
+/* How a parameter starts. Drawn from Philox stream 1 and a hash of the name (sc_init_fill). */
+typedef enum sc_init_kind { SC_INIT_CONSTANT, SC_INIT_NORMAL, SC_INIT_UNIFORM } sc_init_kind;
+typedef struct sc_init { sc_init_kind kind; double a; } sc_init; /* value | std | bound (-a..a) */
+#define SC_CONSTANT(v) ((sc_init){SC_INIT_CONSTANT, (v)})
+#define SC_NORMAL(std) ((sc_init){SC_INIT_NORMAL, (std)})
+#define SC_UNIFORM(bound) ((sc_init){SC_INIT_UNIFORM, (bound)})
+
+sc_graph *sc_graph_new(void);
+void sc_graph_free(sc_graph *g);
+sc_status sc_graph_status(const sc_graph *g);
+
+/* Declares a parameter, or finds it when the name is known (shape must agree). The order of first
+ * declaration is the order of the state dict. A parameter belongs to exactly one op. */
+sc_param sc_weight(sc_graph *g, const char *name, sc_shape shape, sc_init init, bool trainable);
+sc_param sc_buffer(sc_graph *g, const char *name, sc_shape shape, sc_init init);
+sc_param sc_counter(sc_graph *g, const char *name); /* int64 scalar: counts training forwards */
+
+sc_value sc_input(sc_graph *g, const char *name, sc_kind kind, sc_rows_kind rows, sc_shape shape);
+/* Keeps a value readable after a run (sc_program_read), under a name. */
+void sc_output(sc_graph *g, const char *name, sc_value v);
+/* Its gradient too, when the program has a backward pass (sc_program_read_grad). */
+void sc_output_grad(sc_graph *g, const char *name, sc_value v);
+/* Where differentiation starts: element 0 of v, gradient 1. At most one a graph. */
+void sc_minimize(sc_graph *g, sc_value v);
+
+/* The ops; semantics and shapes in backend.h. Params of value {-1} mean "none" where optional. */
+sc_value sc_augment_images(sc_graph *g, sc_value rows, sc_value draws, int crop);
+sc_value sc_conv2d(sc_graph *g, sc_value x, sc_param weight, int stride, int pad);
+typedef struct sc_batch_norm_params { sc_param weight, bias, mean, var, batches; } sc_batch_norm_params;
+/* declares NAME.weight, .bias, .running_mean, .running_var, .num_batches_tracked */
+sc_batch_norm_params sc_batch_norm_declare(sc_graph *g, const char *name, int64_t channels,
+                                           bool trainable);
+typedef struct sc_batch_norm_options {
+    bool relu, running;
+    sc_value residual; /* id < 0: none */
+    double eps, momentum;
+} sc_batch_norm_options;
+sc_value sc_batch_norm(sc_graph *g, sc_value x, sc_batch_norm_params p, sc_batch_norm_options o);
+sc_value sc_max_pool(sc_graph *g, sc_value x, int kernel, int stride, int pad);
+sc_value sc_avg_pool(sc_graph *g, sc_value x);
+typedef struct sc_linear_options { sc_activation activation; bool transposed, exact; } sc_linear_options;
+sc_value sc_linear(sc_graph *g, sc_value x, sc_param weight, sc_param bias, sc_linear_options o);
+sc_value sc_add(sc_graph *g, sc_value a, sc_value b); /* EXACT if either is */
+sc_value sc_layer_norm(sc_graph *g, sc_value x, sc_param weight, sc_param bias, double eps);
+sc_value sc_embed(sc_graph *g, sc_value tokens, sc_param table, sc_param positions);
+sc_value sc_attention(sc_graph *g, sc_value qkv, int heads);
+sc_value sc_select_row(sc_graph *g, sc_value x, sc_value index);
+sc_value sc_l2_normalize(sc_graph *g, sc_value x);
+sc_value sc_group_mean(sc_graph *g, sc_value x, sc_value group, int64_t groups);
+sc_value sc_all_gather(sc_graph *g, sc_value x);
+typedef struct sc_loss_values { sc_value losses, logits; } sc_loss_values;
+sc_loss_values sc_superclip_loss(sc_graph *g, sc_value x, sc_value t, sc_value labels,
+                                 sc_value class_weights, sc_param temperature, sc_loss_attrs a);
+
+/* ---- parameters ---------------------------------------------------------------------------
+ * One flat buffer each for values, gradients and the two moments, in the backend's element type.
+ * Gradients of parameters that see local rows are summed over the group; those that see only what
+ * every rank has (texts, gathered features) are the same everywhere already.
+ */
+typedef struct sc_params sc_params;
+typedef struct sc_param_info {
+    const char *name;
+    sc_shape shape;
+    sc_param_kind kind;
+    sc_init init;
+    bool trainable;   /* and reached by a gradient: has optimiser state */
+    bool replicated;  /* gradient needs no reduction */
+} sc_param_info;
+
+/* From the training graph (it declares all). Values are zero until imported or initialised. */
+sc_status sc_params_create(sc_device *d, const sc_graph *g, sc_params **out);
+void sc_params_free(sc_params *p);
+size_t sc_params_count(const sc_params *p);
+sc_param_info sc_params_info(const sc_params *p, size_t i);
+/* Initial values: key (seed, SC_STREAM_INIT), counter from the name's hash and the element. */
+sc_status sc_params_init(sc_params *p, uint64_t seed);
+/* Fills `out` (float array in PyTorch's order) as sc_params_init would. */
+void sc_init_fill(const char *name, sc_init init, uint64_t seed, int64_t count, float *out);
+/* Strict: every parameter must be in `set` with its shape and nothing else may be there; the first few
+ * offenders are named. Any float dtype is accepted. */
+sc_status sc_params_import(sc_params *p, const sc_tensor_set *set);
+/* Fresh host tensors in state-dict order: F32 (F64 for ref), counters I64. */
+sc_status sc_params_export(const sc_params *p, sc_tensor_set *out);
+sc_status sc_params_export_gradients(const sc_params *p, sc_tensor_set *out); /* trainable ones */
+/* exp_avg and exp_avg_sq of the trainable ones, named like the parameter. */
+sc_status sc_params_export_moments(const sc_params *p, sc_tensor_set *m, sc_tensor_set *v);
+sc_status sc_params_import_moments(sc_params *p, const sc_tensor_set *m, const sc_tensor_set *v);
+int64_t sc_params_step(const sc_params *p); /* AdamW updates done */
+void sc_params_set_step(sc_params *p, int64_t step);
+/* Buffers of group rank 0 to all (for sync_bn false). */
+sc_status sc_params_broadcast_buffers(sc_params *p, const sc_comm *c);
+/* CRC-32C over all values in flat order: equal on ranks whose replicas are equal. */
+uint32_t sc_params_checksum(const sc_params *p);
+
+/* ---- programs ------------------------------------------------------------------------------ */
+typedef struct sc_program sc_program;
+typedef struct sc_program_desc {
+    const sc_graph *graph; /* must outlive the program */
+    int64_t rows_local;    /* this rank's rows, may be 0 */
+    const int64_t *rows;   /* [comm->size], copied; sum = the global batch */
+    bool training;         /* with backward pass (needs sc_minimize) and batch statistics */
+    bool local_batch_norm; /* statistics of the own rows only (sync_bn false) */
+} sc_program_desc;
+/* Compiles n programs over one shared arena: only one of them may be between its forward and the end
+ * of its backward at a time; inputs and outputs keep their own memory. Nothing is allocated later. */
+sc_status sc_programs_compile(sc_device *d, sc_params *p, const sc_comm *c, const sc_program_desc *desc,
+                              int n, sc_program **out /* [n] */);
+void sc_program_free(sc_program *p);
+typedef struct sc_program_memory { size_t arena, io, saved, scratch; } sc_program_memory;
+sc_program_memory sc_program_memory_of(const sc_program *p); /* bytes */
+/* False when a BatchNorm in training would see a single value per channel: skip such a batch. */
+bool sc_program_can_train(const sc_program *p);
+
+sc_status sc_program_write(sc_program *p, const char *input, const void *host);
+sc_status sc_program_read(sc_program *p, const char *output, void *host); /* of `real` */
+sc_status sc_program_read_grad(sc_program *p, const char *output, void *host);
+/* Shape of an input or output as compiled. */
+sc_status sc_program_shape(const sc_program *p, const char *name, sc_shape *out);
+sc_status sc_program_forward(sc_program *p);
+sc_status sc_program_backward(sc_program *p);
+/* Sums the gradients that need it over the group. */
+sc_status sc_program_reduce(sc_program *p);
+/* One AdamW update of every trainable parameter; step is counted inside (o->step is ignored). */
+sc_status sc_params_update(sc_params *p, const sc_adamw *o);
+
+#endif

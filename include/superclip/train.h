@@ -1,0 +1,105 @@
+/* train: one (config, fold) job, data-parallel over the ranks of a group, from fresh or from its
+ * checkpoint to its last epoch. Knows epochs, not operators; takes plain options and callbacks.
+ */
+#ifndef SUPERCLIP_TRAIN_H
+#define SUPERCLIP_TRAIN_H
+
+#include "superclip/base.h"
+#include "superclip/comm.h"
+#include "superclip/data.h"
+#include "superclip/jobs.h"
+#include "superclip/model.h"
+
+typedef struct sc_train_text { /* one class's texts as token ids, start and end included */
+    char *const *texts;
+    int32_t *const *ids;
+    const int *lengths;
+    int count;
+} sc_train_text;
+
+/* Everything a job needs, filled by app; all pointers outlive the call. */
+typedef struct sc_train_options {
+    /* the job */
+    const char *dir;           /* <config dir>/fold_k: exists; the leader writes here */
+    int fold;                  /* from 1 */
+    const char *identity;      /* JSON; a checkpoint of another identity is refused */
+    const char *config_json;   /* the resolved config, goes into checkpoints */
+    /* data */
+    sc_dataset *dataset;
+    const sc_fold *split;
+    const sc_train_text *class_texts; /* [classes] */
+    /* model */
+    const char *image_encoder, *text_encoder;
+    int embed_dim, img_size, vocabulary, context;
+    double temperature;
+    bool freeze_image, freeze_text, freeze_bn, sync_bn;
+    const char *init_from;     /* NULL: random */
+    /* optimisation */
+    int batch_size, epochs;
+    double learning_rate, weight_decay;
+    uint64_t random_state;
+    bool augment;              /* standard */
+    bool weighted_sampling;
+    sc_weight_method weight_method;
+    double weight_smooth;
+    bool weighted_loss;        /* class_weights: train */
+    sc_loss_attrs loss;        /* tau0 = temperature */
+    /* evaluation and stopping */
+    bool save_best;
+    const char *best_metric;
+    int patience;              /* -1: off */
+    double min_delta;
+    const char *monitor;
+    /* running */
+    int loader_threads;
+    double checkpoint_interval_s;
+    bool restart;              /* ignore checkpoints */
+    const char *resume_from;   /* NULL: dir/checkpoint_latest.pth when it is there */
+    int dump_steps;            /* 0: off; files into dump_dir */
+    const char *dump_dir;
+    const sc_log *log;
+} sc_train_options;
+
+typedef struct sc_batch_progress {
+    bool validating;
+    int epoch, epochs;         /* epoch from 1 */
+    int64_t batch, batches;    /* batch from 1 */
+    double loss, class_loss, contrastive_loss, acc; /* of this batch / running accuracy, percent */
+    bool superclip;
+} sc_batch_progress;
+typedef struct sc_train_events {
+    void *ctx;
+    void (*batch)(void *ctx, const sc_batch_progress *p); /* on every rank of the group */
+    void (*epoch)(void *ctx, int epoch, int epochs, const sc_epoch_metrics *m, bool is_best);
+    /* asked at every step on every rank; true on any rank stops the group: checkpoint, SC_EINTERRUPTED */
+    bool (*stop)(void *ctx);
+} sc_train_events;
+
+typedef struct sc_train_result {
+    sc_history history;
+    sc_best best;
+    sc_fold_result fold;
+    bool stopped_early, resumed;
+} sc_train_result;
+
+/* Collective over comm. On success dir holds checkpoint_best/latest.pth, history.json, timing.json,
+ * val_predictions.csv (rank 0 of comm writes). */
+sc_status sc_train_job(const sc_train_options *o, sc_device *device, const sc_comm *comm,
+                       const sc_train_events *events, sc_train_result *out);
+void sc_train_result_free(sc_train_result *r);
+/* True, with the result read back, when dir holds a finished job of this identity and at least
+ * `epochs` epochs (or one that early stopping ended). A mismatch of identity: SC_EUSAGE naming keys. */
+sc_status sc_train_finished(const sc_train_options *o, bool *finished, sc_train_result *out);
+/* Predicted bytes a rank needs, from compiled graphs without running anything. */
+sc_status sc_train_memory(const sc_train_options *o, sc_device *device, int ranks, size_t *bytes);
+
+/* ---- metrics (scikit-learn's definitions) ------------------------------------------------------ */
+/* probabilities [n,classes]; all results in percent. Macro figures over all classes, 0 where undefined;
+ * mAP over the classes present, one-vs-rest, ties grouped. */
+typedef struct sc_eval_metrics { double acc, mAP, precision, recall, f1; } sc_eval_metrics;
+sc_status sc_eval_metrics_of(const double *probabilities, const int32_t *labels, int64_t n, int classes,
+                             sc_eval_metrics *out);
+/* sklearn.metrics.average_precision_score of one class. */
+double sc_average_precision(const double *scores, const uint8_t *positive, int64_t n);
+
+#endif

@@ -1,0 +1,60 @@
+/* weights: files that hold tensors. PyTorch's zip .pth (restricted pickle, protocol 2), safetensors.
+ * Nothing in a file is ever executed: the reader interprets a closed list of opcodes and names.
+ */
+#ifndef SUPERCLIP_WEIGHTS_H
+#define SUPERCLIP_WEIGHTS_H
+
+#include "superclip/base.h"
+#include "superclip/tensor.h"
+
+/* A Python value as a .pth holds it. Dictionaries keep their order. */
+typedef enum sc_object_type {
+    SC_OBJ_NONE, SC_OBJ_BOOL, SC_OBJ_INT, SC_OBJ_FLOAT, SC_OBJ_STRING, SC_OBJ_LIST, SC_OBJ_TUPLE,
+    SC_OBJ_DICT, SC_OBJ_ORDERED_DICT, SC_OBJ_TENSOR
+} sc_object_type;
+typedef struct sc_object sc_object;
+struct sc_object {
+    sc_object_type type;
+    bool b;
+    int64_t i;
+    double f;
+    char *s;                     /* string: UTF-8 */
+    sc_object **items, **keys;   /* list, tuple: items; dict: keys and items */
+    size_t count, cap;
+    sc_tensor tensor;            /* data NULL after a lazy read: see sc_pth_load_tensor */
+    uint64_t file_offset, file_bytes; /* of the tensor's storage elements, when read lazily */
+};
+sc_object *sc_obj_none(void);
+sc_object *sc_obj_bool(bool v);
+sc_object *sc_obj_int(int64_t v);
+sc_object *sc_obj_float(double v);
+sc_object *sc_obj_string(const char *s); /* NULL gives None */
+sc_object *sc_obj_list(void);
+sc_object *sc_obj_tuple(void);
+sc_object *sc_obj_dict(void);
+sc_object *sc_obj_ordered_dict(void);
+/* Takes over *t (its owned flag decides who frees the data). */
+sc_object *sc_obj_tensor(sc_tensor *t);
+/* Both take over their arguments and accept NULL ones (out of memory), remembering the failure in the
+ * container, so that a tree is built without checks and sc_pth_save reports it. */
+void sc_obj_append(sc_object *list, sc_object *v);
+void sc_obj_put(sc_object *dict, const char *key, sc_object *v);
+void sc_obj_put_key(sc_object *dict, sc_object *key, sc_object *v);
+const sc_object *sc_obj_get(const sc_object *dict, const char *key); /* NULL when absent */
+void sc_obj_free(sc_object *o);
+
+/* torch.save's zip layout, stored members, 64-byte aligned storages, true CRCs; opens with
+ * torch.load(weights_only=True). Same tree, same bytes. Atomic (base). */
+sc_status sc_pth_save(const char *path, const sc_object *root);
+/* Whole file, all tensors loaded and CRC-checked. Damaged or foreign: SC_EFORMAT naming file and place. */
+sc_status sc_pth_load(const char *path, sc_object **out);
+/* model_state_dict (or the root, when it is a state dict itself) as a tensor set (copies). */
+sc_status sc_state_dict_of(const char *path, const sc_object *root, sc_tensor_set *out);
+/* A dict of tensors as a set; `key` names it in messages. */
+sc_status sc_tensor_set_of(const char *path, const char *key, const sc_object *dict, sc_tensor_set *out);
+
+/* metadata: alternating key, value, ..., NULL; may be NULL. */
+sc_status sc_safetensors_save(const char *path, const sc_tensor_set *set, const char *const *metadata);
+sc_status sc_safetensors_load(const char *path, sc_tensor_set *out);
+
+#endif
