@@ -1,0 +1,100 @@
+#include "superclip/base.h"
+
+#include <string.h>
+
+/* One message a thread: a failure is reported by the thread that met it, and nobody has to lock. */
+enum { MESSAGE_BYTES = 2048 };
+
+static _Thread_local struct {
+    char text[MESSAGE_BYTES];
+    char place[256];
+} last;
+
+const char *sc_status_name(sc_status s)
+{
+    static const char *const names[] = {"ok",          "usage",       "io",      "format",
+                                        "memory",      "unsupported", "numeric", "communication",
+                                        "interrupted", "internal"};
+    if ((unsigned)s >= sizeof names / sizeof names[0])
+        return "unknown";
+    return names[s];
+}
+
+/* Messages are one line whatever a file name or a library's text holds. */
+static void one_line(char *s)
+{
+    for (; *s; s++) {
+        unsigned char c = (unsigned char)*s;
+        if (c < 0x20 || c == 0x7f)
+            *s = ' ';
+    }
+}
+
+/* A cut in the middle of a UTF-8 sequence would make the log invalid: drop the broken tail. */
+static void trim_partial_utf8(char *s)
+{
+    size_t n = strlen(s), back = 0;
+    if (n + 1 < MESSAGE_BYTES)
+        return;
+    while (back < 4 && back < n && ((unsigned char)s[n - 1 - back] & 0xC0) == 0x80)
+        back++;
+    if (back < n && (unsigned char)s[n - 1 - back] >= 0xC0)
+        s[n - 1 - back] = '\0';
+}
+
+sc_status sc_fail_at(const char *file, int line, sc_status code, const char *fmt, ...)
+{
+    /* formatted aside: an argument may be sc_message() itself */
+    char text[MESSAGE_BYTES];
+    va_list args;
+    va_start(args, fmt);
+    if (vsnprintf(text, sizeof text, fmt, args) < 0)
+        text[0] = '\0';
+    va_end(args);
+    one_line(text);
+    trim_partial_utf8(text);
+    memcpy(last.text, text, sizeof text);
+    const char *src = file ? strstr(file, "src/") : NULL;
+    snprintf(last.place, sizeof last.place, "%s:%d", src ? src : (file ? file : "?"), line);
+    return code;
+}
+
+sc_status sc_fail_prefix(sc_status code, const char *fmt, ...)
+{
+    char text[MESSAGE_BYTES];
+    va_list args;
+    va_start(args, fmt);
+    int n = vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
+    if (n < 0)
+        n = 0;
+    /* what no longer fits is the tail: the context, in front, stays whole */
+    size_t used = (size_t)n < sizeof text ? (size_t)n : sizeof text - 1;
+    const char *const parts[] = {used ? ": " : "", last.text};
+    for (int i = 0; i < 2; i++) {
+        size_t room = sizeof text - 1 - used, len = strnlen(parts[i], room);
+        memcpy(text + used, parts[i], len);
+        used += len;
+    }
+    text[used] = '\0';
+    one_line(text);
+    trim_partial_utf8(text);
+    memcpy(last.text, text, sizeof text);
+    return code;
+}
+
+const char *sc_message(void)
+{
+    return last.text;
+}
+
+const char *sc_message_place(void)
+{
+    return last.place;
+}
+
+void sc_message_clear(void)
+{
+    last.text[0] = '\0';
+    last.place[0] = '\0';
+}
