@@ -38,6 +38,7 @@ void sc_tensor_set_free(sc_tensor_set *s);
 uint16_t sc_f32_to_bf16(float v);
 float sc_bf16_to_f32(uint16_t v);
 float sc_f16_to_f32(uint16_t v);
+uint16_t sc_f64_to_f16(double v); /* round to nearest even, overflow to infinity */
 
 /* The draws of one sample, filled by `data`, consumed by the `augment` op of every backend.
  * Source: an 8-bit row [P, P, 3]; result: [S, S, 3]. Order of application: crop, horizontal flip,
