@@ -64,7 +64,9 @@ typedef struct sc_attrs {
     sc_loss_attrs loss;
 } sc_attrs;
 
-/* The ops, y = op(x): shapes in PyTorch's logical layout (the backend's layout is private).
+/* The ops, y = op(x): shapes in PyTorch's logical layout (the backend's layout is private). Where no
+ * kind is said: conv2d and attention give COMPUTE, batch_norm, pools, select_row and all_gather the kind
+ * of x, layer_norm COMPUTE. A gradient is stored like its value.
  *  augment        in0 BYTES [n,P,P,3], in1 BYTES [n,sizeof(sc_augment)] -> COMPUTE [n,3,S,S]
  *  conv2d         x [n,C,H,W], param0 weight [O,C,k,k] -> [n,O,H',W'], no bias
  *  batch_norm     x [n,C,H,W], optional in1 residual (same shape); params weight, bias,
