@@ -47,21 +47,37 @@ sc_status sc_mail_open(const sc_comm *c, sc_mail **out)
     return SC_OK;
 }
 
-/* Frees the letters that have been received. */
+static void put_last(sc_mail *m, letter *l)
+{
+    l->next = NULL;
+    *m->last = l;
+    m->last = &l->next;
+}
+
+static letter *take_first(sc_mail *m)
+{
+    letter *l = m->first;
+    m->first = l->next;
+    if (!m->first)
+        m->last = &m->first;
+    return l;
+}
+
+/* Frees letters that have been received. Looks at a few a call, the others' turn comes with the
+ * next calls: with a thousand letters under way, asking for all of them each time took seconds. */
 static sc_status sweep(sc_mail *m)
 {
-    for (letter **at = &m->first; *at;) {
-        letter *l = *at;
+    for (int i = 0; i < 8 && m->first; i++) {
+        letter *l = take_first(m);
         int done = 0;
-        SC_TRY(sc_mpi_check(MPI_Test(&l->request, &done, MPI_STATUS_IGNORE), "MPI_Test"));
-        if (!done) {
-            at = &l->next;
+        sc_status status =
+            sc_mpi_check(MPI_Test(&l->request, &done, MPI_STATUS_IGNORE), "MPI_Test");
+        if (status == SC_OK && done) {
+            free(l);
             continue;
         }
-        *at = l->next;
-        if (m->last == &l->next)
-            m->last = at;
-        free(l);
+        put_last(m, l);
+        SC_TRY(status);
     }
     return SC_OK;
 }
@@ -84,38 +100,29 @@ sc_status sc_mail_send(sc_mail *m, int to, int tag, const void *data, size_t n)
     if (m->comm != MPI_COMM_NULL) {
         sc_status status = sc_mpi_check(
             MPI_Issend(l->data, (int)n, MPI_BYTE, to, tag, m->comm, &l->request), "MPI_Issend");
-        if (status == SC_OK)
-            status = sweep(m);
-        if (status != SC_OK && l->request == MPI_REQUEST_NULL) {
+        if (status != SC_OK) {
             free(l);
             return status;
         }
-        *m->last = l;
-        m->last = &l->next;
-        return status;
     }
-    *m->last = l;
-    m->last = &l->next;
-    return SC_OK;
+    put_last(m, l);
+    return m->comm != MPI_COMM_NULL ? sweep(m) : SC_OK;
 }
 
 static sc_status poll_own(sc_mail *m, bool *got, int *from, int *tag, char **data, size_t *n)
 {
-    letter *l = m->first;
-    if (!l)
+    if (!m->first)
         return SC_OK;
-    char *copy = malloc(l->n + 1);
+    char *copy = malloc(m->first->n + 1);
     if (!copy)
-        return sc_fail(SC_ENOMEM, "no memory for mail of %zu bytes", l->n);
+        return sc_fail(SC_ENOMEM, "no memory for mail of %zu bytes", m->first->n);
+    letter *l = take_first(m);
     memcpy(copy, l->data, l->n + 1);
     *got = true;
     *from = 0;
     *tag = l->tag;
     *data = copy;
     *n = l->n;
-    m->first = l->next;
-    if (!m->first)
-        m->last = &m->first;
     free(l);
     return SC_OK;
 }
