@@ -46,7 +46,8 @@ typedef struct sc_json_writer {
     int depth;
     bool comma;
     bool compact; /* set to get one line */
-    int inline_depth; /* private */
+    int inline_depth;  /* private: depth of the open inline list, 0 when none */
+    char closers[160]; /* private: the bracket that closes each depth */
 } sc_json_writer;
 void sc_jw_init(sc_json_writer *w);
 void sc_jw_free(sc_json_writer *w);
