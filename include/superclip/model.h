@@ -32,7 +32,7 @@ typedef struct sc_model_io { bool train_rows; /* TRAIN: images are S' rows, else
 sc_status sc_model_record(const sc_model_spec *spec, sc_model_part part, const sc_model_io *io,
                           sc_graph **out);
 
-/* Encoders by name, for checks and --help. Lists end with NULL. */
+/* Encoders by name, for checks and --help. */
 typedef struct sc_encoder_info {
     const char *name;
     bool image;          /* else text */
