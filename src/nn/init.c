@@ -1,0 +1,93 @@
+/* Initial values. A tensor's numbers depend on the seed, its name and nothing else: the counter of
+ * Philox is (block, block >> 32, hash, hash >> 32) with the 64-bit FNV-1a hash of the name, and
+ * element i is number i % 4 of block i / 4. Uniform: one word each; normal: Box-Muller on words (0,
+ * 1) and (2, 3), in double.
+ */
+#include "params.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#define PI 3.14159265358979323846
+
+static uint64_t hash_name(const char *name)
+{
+    uint64_t hash = 0xcbf29ce484222325u;
+    for (; *name != '\0'; name++)
+        hash = (hash ^ (uint8_t)*name) * 0x100000001b3u;
+    return hash;
+}
+
+/* In (0, 1): the middle of the word's 2^-32 wide cell, so that its logarithm is finite. */
+static double open_uniform(uint32_t word)
+{
+    return ((double)word + 0.5) * 0x1p-32;
+}
+
+static void normal_pair(const uint32_t word[2], double out[2])
+{
+    double radius = sqrt(-2 * log(open_uniform(word[0])));
+    double angle = 2 * PI * open_uniform(word[1]);
+    out[0] = radius * cos(angle);
+    out[1] = radius * sin(angle);
+}
+
+void sc_init_fill(const char *name, sc_init init, uint64_t seed, int64_t count, float *out)
+{
+    const uint32_t key[2] = {(uint32_t)seed, SC_STREAM_INIT};
+    uint64_t hash = hash_name(name);
+    for (int64_t i = 0; i < count; i += 4) {
+        uint64_t block = (uint64_t)i / 4;
+        const uint32_t counter[4] = {(uint32_t)block, (uint32_t)(block >> 32), (uint32_t)hash,
+                                     (uint32_t)(hash >> 32)};
+        uint32_t word[4];
+        double v[4];
+        sc_philox4x32(key, counter, word);
+        if (init.kind == SC_INIT_NORMAL) {
+            normal_pair(word, v);
+            normal_pair(word + 2, v + 2);
+        }
+        for (int k = 0; k < 4 && i + k < count; k++) {
+            if (init.kind == SC_INIT_CONSTANT)
+                out[i + k] = (float)init.a;
+            else if (init.kind == SC_INIT_NORMAL)
+                out[i + k] = (float)(init.a * v[k]);
+            else
+                out[i + k] = (float)(init.a * (2 * open_uniform(word[k]) - 1));
+        }
+    }
+}
+
+/* In place, from the back: n floats at the start of `values` become n doubles. */
+static void widen(void *values, size_t n)
+{
+    const float *from = values;
+    double *to = values;
+    for (size_t i = n; i-- > 0;) {
+        float v = from[i];
+        to[i] = (double)v;
+    }
+}
+
+sc_status sc_params_init(sc_params *p, uint64_t seed)
+{
+    sc_dtype real = p->device->backend->real;
+    for (size_t i = 0; i < p->count; i++) {
+        nn_param *item = &p->items[i];
+        if (item->desc.kind == SC_PARAM_COUNTER) {
+            item->counter = 0;
+            continue;
+        }
+        int64_t count = sc_shape_count(&item->desc.shape);
+        void *host = sc_alloc((size_t)count, sc_dtype_size(real));
+        if (host == NULL)
+            return SC_ENOMEM;
+        sc_init_fill(item->name, item->init, seed, count, host);
+        if (real == SC_F64)
+            widen(host, (size_t)count);
+        p->device->backend->param_import(p->device, &item->desc, host, nn_param_value(p, item));
+        item->shared.version++;
+        free(host);
+    }
+    return SC_OK;
+}

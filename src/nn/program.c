@@ -1,0 +1,175 @@
+/* Running a program: inputs in, forward, backward, reduce, outputs out. Nothing here allocates. */
+#include "program.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define BUCKET_BYTES ((size_t)4 << 20)
+
+void nn_shared_leave(sc_device *d, program_shared *s)
+{
+    if (--s->users > 0)
+        return;
+    if (s->arena != NULL)
+        d->backend->free(d, s->arena);
+    if (s->scratch != NULL)
+        d->backend->free(d, s->scratch);
+    free(s);
+}
+
+void sc_program_free(sc_program *p)
+{
+    if (p == NULL)
+        return;
+    const sc_backend *b = p->device->backend;
+    for (int i = 0; p->nodes != NULL && i < p->graph->n_nodes; i++)
+        if (p->nodes[i].prepared)
+            b->release(p->device, p->nodes[i].state);
+    if (p->io != NULL)
+        b->free(p->device, p->io);
+    nn_shared_leave(p->device, p->shared);
+    free(p->rows);
+    free(p->nodes);
+    free(p->values);
+    free(p->param_index);
+    free(p);
+}
+
+sc_program_memory sc_program_memory_of(const sc_program *p)
+{
+    return (sc_program_memory){p->shared->arena_bytes, p->io_bytes, p->saved_bytes,
+                               p->shared->scratch_bytes};
+}
+
+static bool normalizes_by_batch(const sc_program *p, int i)
+{
+    const sc_op_node *n = &p->nodes[i].op;
+    return p->training && n->op == SC_OP_BATCH_NORM && !n->attrs.running;
+}
+
+bool sc_program_can_train(const sc_program *p)
+{
+    for (int i = 0; i < p->graph->n_nodes; i++) {
+        const sc_op_node *n = &p->nodes[i].op;
+        if (!normalizes_by_batch(p, i))
+            continue;
+        int64_t plane = n->in[0].desc.shape.d[2] * n->in[0].desc.shape.d[3];
+        bool local = nn_node_is_local(p->graph, &p->graph->nodes[i]);
+        if (!local || !p->local_batch_norm) {
+            if (n->rows_global * plane == 1)
+                return false;
+            continue;
+        }
+        for (int r = 0; r < p->comm->size; r++) /* every rank must come to the same answer */
+            if (p->rows[r] * plane == 1)
+                return false;
+    }
+    return true;
+}
+
+/* ---- values by name -----------------------------------------------------------------------------
+ */
+
+static int find_input(const sc_program *p, const char *name)
+{
+    for (int i = 0; i < p->graph->n_values; i++)
+        if (p->graph->values[i].name != NULL && strcmp(p->graph->values[i].name, name) == 0)
+            return i;
+    return -1;
+}
+
+static int find_output(const sc_program *p, const char *name)
+{
+    for (int i = 0; i < p->graph->n_outputs; i++)
+        if (strcmp(p->graph->outputs[i].name, name) == 0)
+            return p->graph->outputs[i].value;
+    return -1;
+}
+
+sc_status sc_program_write(sc_program *p, const char *input, const void *host)
+{
+    int i = find_input(p, input);
+    if (i < 0)
+        return sc_fail(SC_EINTERNAL, "program: no input '%s'", input);
+    return p->device->backend->upload(p->device, &p->values[i].desc, host, p->values[i].data);
+}
+
+sc_status sc_program_read(sc_program *p, const char *output, void *host)
+{
+    int i = find_output(p, output);
+    if (i < 0)
+        return sc_fail(SC_EINTERNAL, "program: no output '%s'", output);
+    return p->device->backend->download(p->device, &p->values[i].desc, p->values[i].data, host);
+}
+
+sc_status sc_program_read_grad(sc_program *p, const char *output, void *host)
+{
+    int i = find_output(p, output);
+    if (i < 0)
+        return sc_fail(SC_EINTERNAL, "program: no output '%s'", output);
+    if (!p->values[i].keeps_grad || p->values[i].grad == NULL)
+        return sc_fail(SC_EINTERNAL, "program: output '%s' has no gradient", output);
+    return p->device->backend->download(p->device, &p->values[i].desc, p->values[i].grad, host);
+}
+
+sc_status sc_program_shape(const sc_program *p, const char *name, sc_shape *out)
+{
+    int i = find_input(p, name);
+    if (i < 0)
+        i = find_output(p, name);
+    if (i < 0)
+        return sc_fail(SC_EINTERNAL, "program: no input or output '%s'", name);
+    *out = p->values[i].desc.shape;
+    return SC_OK;
+}
+
+/* ---- steps --------------------------------------------------------------------------------------
+ */
+
+/* The running statistics of node i changed: copies that a backend derived from them are stale. */
+static void count_batch(sc_program *p, int i)
+{
+    const sc_op_node *n = &p->nodes[i].op;
+    const graph_node *from = &p->graph->nodes[i];
+    for (int k = 2; k < n->n_params; k++)
+        n->params[k].shared->version++;
+    p->params->items[p->param_index[from->params[4]]].counter++;
+}
+
+sc_status sc_program_forward(sc_program *p)
+{
+    for (int i = 0; i < p->graph->n_nodes; i++) {
+        program_node *n = &p->nodes[i];
+        SC_TRY(p->device->backend->forward(p->device, &n->op, n->state));
+        if (normalizes_by_batch(p, i))
+            count_batch(p, i);
+    }
+    return SC_OK;
+}
+
+sc_status sc_program_backward(sc_program *p)
+{
+    if (!p->training)
+        return sc_fail(SC_EINTERNAL, "program: compiled without a backward pass");
+    for (int i = p->graph->n_nodes - 1; i >= 0; i--) {
+        program_node *n = &p->nodes[i];
+        if (n->backward)
+            SC_TRY(p->device->backend->backward(p->device, &n->op, n->state));
+    }
+    return SC_OK;
+}
+
+sc_status sc_program_reduce(sc_program *p)
+{
+    sc_dtype real = p->device->backend->real;
+    size_t size = sc_dtype_size(real), bucket = BUCKET_BYTES / size;
+    if (p->comm->size == 1)
+        return SC_OK;
+    if (p->device->backend->sync != NULL)
+        SC_TRY(p->device->backend->sync(p->device));
+    for (size_t at = 0; at < p->params->reduced; at += bucket) {
+        size_t n = p->params->reduced - at < bucket ? p->params->reduced - at : bucket;
+        SC_TRY(p->comm->all_reduce(p->comm, p->params->grads + at * size, n, real, SC_SUM));
+    }
+    return SC_OK;
+}

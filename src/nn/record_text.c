@@ -1,0 +1,89 @@
+/* Shape rules of the text tower's ops and of linear and add. */
+#include "record.h"
+
+sc_value sc_linear(sc_graph *g, sc_value x, sc_param weight, sc_param bias, sc_linear_options o)
+{
+    record r;
+    if (!record_begin(&r, g, SC_OP_LINEAR, 1, &x, 2, (sc_param[]){weight, bias}) ||
+        !record_real(&r, 0))
+        return NO_VALUE;
+    sc_shape s = r.in[0].shape;
+    if (r.node.n_params < 1 || r.param[0].shape.n != 2 || s.n < 2)
+        return record_fail(&r, "wants an input [.., in] and a matrix");
+    int64_t in = r.param[0].shape.d[o.transposed ? 0 : 1];
+    int64_t out = r.param[0].shape.d[o.transposed ? 1 : 0];
+    if (s.d[s.n - 1] != in)
+        return record_fail(&r, "the weight wants %lld numbers a row, the input has %lld",
+                           (long long)in, (long long)s.d[s.n - 1]);
+    if (r.node.n_params == 2 && !record_vector(&r, 1, out))
+        return NO_VALUE;
+    r.node.attrs.transposed = o.transposed;
+    r.node.attrs.activation = o.activation;
+    s.d[s.n - 1] = out;
+    return record_output(&r, o.exact ? SC_EXACT : SC_COMPUTE, r.in[0].rows, s);
+}
+
+sc_value sc_add(sc_graph *g, sc_value a, sc_value b)
+{
+    record r;
+    if (!record_begin(&r, g, SC_OP_ADD, 2, (sc_value[]){a, b}, 0, NULL) || !record_real(&r, 0) ||
+        !record_real(&r, 1))
+        return NO_VALUE;
+    if (!sc_shape_equal(&r.in[0].shape, &r.in[1].shape) || r.in[0].rows != r.in[1].rows)
+        return record_fail(&r, "the inputs must have one shape");
+    sc_kind kind = r.in[0].kind == SC_EXACT ? SC_EXACT : r.in[1].kind;
+    return record_output(&r, kind, r.in[0].rows, r.in[0].shape);
+}
+
+sc_value sc_layer_norm(sc_graph *g, sc_value x, sc_param weight, sc_param bias, double eps)
+{
+    record r;
+    if (!record_begin(&r, g, SC_OP_LAYER_NORM, 1, &x, 2, (sc_param[]){weight, bias}) ||
+        !record_real(&r, 0))
+        return NO_VALUE;
+    sc_shape s = r.in[0].shape;
+    if (s.n < 2 || !(eps > 0))
+        return record_fail(&r, "wants an input [.., width] and eps above 0");
+    if (!record_vector(&r, 0, s.d[s.n - 1]) || !record_vector(&r, 1, s.d[s.n - 1]))
+        return NO_VALUE;
+    r.node.attrs.eps = eps;
+    return record_output(&r, SC_COMPUTE, r.in[0].rows, s);
+}
+
+sc_value sc_embed(sc_graph *g, sc_value tokens, sc_param table, sc_param positions)
+{
+    record r;
+    if (!record_begin(&r, g, SC_OP_EMBED, 1, &tokens, 2, (sc_param[]){table, positions}))
+        return NO_VALUE;
+    const graph_value *x = &r.in[0];
+    if (x->kind != SC_INT32 || x->shape.n != 2)
+        return record_fail(&r, "input 0 must be int32 tokens [T, L]");
+    const sc_shape *t = &r.param[0].shape, *p = &r.param[1].shape;
+    if (r.node.n_params != 2 || t->n != 2 || p->n != 2 || t->d[1] != p->d[1] ||
+        p->d[0] < x->shape.d[1])
+        return record_fail(&r, "wants a table [V, W] and positions [L or more, W]");
+    return record_output(&r, SC_EXACT, x->rows, SC_SHAPE(x->shape.d[0], x->shape.d[1], t->d[1]));
+}
+
+sc_value sc_attention(sc_graph *g, sc_value qkv, int heads)
+{
+    record r;
+    if (!record_begin(&r, g, SC_OP_ATTENTION, 1, &qkv, 0, NULL) || !record_real(&r, 0) ||
+        !record_dims(&r, 0, 3))
+        return NO_VALUE;
+    sc_shape s = r.in[0].shape;
+    if (heads < 1 || s.d[2] % (3 * (int64_t)heads) != 0)
+        return record_fail(&r, "%d heads do not divide a third of the last dimension", heads);
+    r.node.attrs.heads = heads;
+    return record_output(&r, SC_COMPUTE, r.in[0].rows, SC_SHAPE(s.d[0], s.d[1], s.d[2] / 3));
+}
+
+sc_value sc_select_row(sc_graph *g, sc_value x, sc_value index)
+{
+    record r;
+    if (!record_begin(&r, g, SC_OP_SELECT_ROW, 2, (sc_value[]){x, index}, 0, NULL) ||
+        !record_real(&r, 0) || !record_dims(&r, 0, 3) || !record_index(&r, 1))
+        return NO_VALUE;
+    sc_shape s = r.in[0].shape;
+    return record_output(&r, r.in[0].kind, r.in[0].rows, SC_SHAPE(s.d[0], s.d[2]));
+}
