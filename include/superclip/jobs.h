@@ -17,8 +17,10 @@ sc_status sc_history_push(sc_history *h, const sc_epoch_metrics *m);
 void sc_history_free(sc_history *h);
 /* history.json: one list a key; the four part losses only with superclip. */
 sc_status sc_history_save(const sc_history *h, bool superclip, const char *path);
-/* Also into an open object (for sc_state), and back from it. */
+/* Also into an open object (for sc_state), and back from it. On failure nothing needs freeing. */
 void sc_history_write(const sc_history *h, bool superclip, sc_json_writer *w);
+sc_status sc_history_read(const sc_json_doc *doc, const sc_json *object, bool superclip,
+                          sc_history *out);
 
 /* ---- best epoch and early stopping ---------------------------------------------------------- */
 /* Value of a named metric ("val_loss", "val_acc", "val_mAP"); *up: larger is better. */
