@@ -15,8 +15,10 @@
 #define SPACES                                                                         \
     "\\x{9}-\\x{d}\\x{20}\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}" \
     "\\x{202f}\\x{205f}\\x{3000}"
+/* U+0345, the one combining mark with a capital (a Greek letter), matches nothing: Python's regex
+ * module compares it case-insensitively with \p{L} in the last class and finds a letter there. */
 static const char PATTERN[] = "<\\|startoftext\\|>|<\\|endoftext\\|>|'s|'t|'re|'ve|'m|'ll|'d|"
-                              "\\p{L}+|\\p{N}|[^" SPACES "\\p{L}\\p{N}]+";
+                              "\\p{L}+|\\p{N}|[^" SPACES "\\x{345}\\p{L}\\p{N}]+";
 
 struct sc_tokenizer {
     bpe_table table;

@@ -17,7 +17,10 @@ int64_t sc_dataset_count(const sc_dataset *d)
     return FAKE_SAMPLES;
 }
 
-const int32_t *sc_dataset_labels(const sc_dataset *d) { return d->labels; }
+const int32_t *sc_dataset_labels(const sc_dataset *d)
+{
+    return d->labels;
+}
 
 int sc_dataset_img_size(const sc_dataset *d)
 {

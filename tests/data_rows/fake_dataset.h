@@ -1,5 +1,6 @@
-/* A made-up packed set: rows whose bytes tell their sample, rows that fail, rows that are slow. It stands in
- * for the real sc_dataset functions when row_source.c is linked without the shard reader. */
+/* A made-up packed set: rows whose bytes tell their sample, rows that fail, rows that are slow. It
+ * stands in for the real sc_dataset functions when row_source.c is linked without the shard reader.
+ */
 #ifndef TESTS_DATA_ROWS_FAKE_DATASET_H
 #define TESTS_DATA_ROWS_FAKE_DATASET_H
 
@@ -13,8 +14,8 @@
 
 struct sc_dataset {
     int32_t labels[FAKE_SAMPLES];
-    bool bad[FAKE_SAMPLES];      /* reading it fails */
-    int delay_us[FAKE_SAMPLES];  /* reading it takes this long */
+    bool bad[FAKE_SAMPLES];     /* reading it fails */
+    int delay_us[FAKE_SAMPLES]; /* reading it takes this long */
     atomic_int reads;
 };
 

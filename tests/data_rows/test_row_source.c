@@ -1,5 +1,5 @@
-/* The row source: order and slices, resume inside an epoch, failures of any thread, begin and close in the
- * middle of an epoch. */
+/* The row source: order and slices, resume inside an epoch, failures of any thread, begin and close
+ * in the middle of an epoch. */
 #include "fake_dataset.h"
 
 #include <setjmp.h>
@@ -57,8 +57,8 @@ static int64_t check_batch(const sc_batch *b, const sc_dataset *d, const sc_epoc
     return global;
 }
 
-static void run_epoch(sc_row_source *s, const sc_dataset *d, const sc_epoch_request *r, int64_t batch,
-                      int rank, int ranks)
+static void run_epoch(sc_row_source *s, const sc_dataset *d, const sc_epoch_request *r,
+                      int64_t batch, int rank, int ranks)
 {
     sc_batch b;
     int64_t index = r->first_batch;
@@ -90,8 +90,12 @@ static void every_split_gives_every_row_in_order(void **state)
             for (int ranks = 1; ranks <= 9; ranks += 4)
                 for (int rank = 0; rank < ranks; rank += 2) {
                     sc_row_source *s = open_source(&d, threads[t], batches[b], rank, ranks);
-                    sc_epoch_request r = {.order = order, .count = 90, .augment = true,
-                                          .random_state = 42, .epoch = 3, .fold = 2};
+                    sc_epoch_request r = {.order = order,
+                                          .count = 90,
+                                          .augment = true,
+                                          .random_state = 42,
+                                          .epoch = 3,
+                                          .fold = 2};
                     run_epoch(s, &d, &r, batches[b], rank, ranks);
                     r.augment = false;
                     r.count = 10;
@@ -110,8 +114,11 @@ static void resumes_inside_an_epoch(void **state)
     for (int threads = 0; threads <= 3; threads += 3)
         for (int64_t first = 0; first <= 13; first++) {
             sc_row_source *s = open_source(&d, threads, 8, 1, 3);
-            const sc_epoch_request r = {.order = order, .count = 100, .first_batch = first,
-                                        .augment = true, .random_state = 7};
+            const sc_epoch_request r = {.order = order,
+                                        .count = 100,
+                                        .first_batch = first,
+                                        .augment = true,
+                                        .random_state = 7};
             atomic_store(&d.reads, 0);
             run_epoch(s, &d, &r, 8, 1, 3);
             if (first == 13)
@@ -133,8 +140,11 @@ static void begins_again_and_closes_at_any_batch(void **state)
         sc_row_source *s = open_source(&d, threads, 6, 0, 1);
         for (int given = 0; given < 12; given++) {
             shuffled(order, FAKE_SAMPLES, (uint32_t)given);
-            sc_epoch_request r = {.order = order, .count = 60 + given, .augment = given % 2 == 0,
-                                  .random_state = 1, .epoch = given};
+            sc_epoch_request r = {.order = order,
+                                  .count = 60 + given,
+                                  .augment = given % 2 == 0,
+                                  .random_state = 1,
+                                  .epoch = given};
             assert_int_equal(sc_row_source_begin(s, &r), SC_OK);
             for (int i = 0; i < given && i < 10; i++) {
                 assert_int_equal(sc_row_source_next(s, &b), SC_OK);
