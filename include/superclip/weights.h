@@ -21,8 +21,8 @@ struct sc_object {
     char *s;                     /* string: UTF-8 */
     sc_object **items, **keys;   /* list, tuple: items; dict: keys and items */
     size_t count, cap;
-    sc_tensor tensor;            /* data NULL after a lazy read: see sc_pth_load_tensor */
-    uint64_t file_offset, file_bytes; /* of the tensor's storage elements, when read lazily */
+    sc_tensor tensor;
+    bool failed; /* a part of this tree could not be had (out of memory); sc_pth_save reports it */
 };
 sc_object *sc_obj_none(void);
 sc_object *sc_obj_bool(bool v);

@@ -1,0 +1,42 @@
+#include "pickle.h"
+#include "zip.h"
+
+#include <stdlib.h>
+
+static sc_status add_records(sc_zip_writer *w, const sc_text *pickle, const sc_storages *storages)
+{
+    SC_TRY(sc_zip_add(w, "archive/data.pkl", pickle->data, pickle->len));
+    SC_TRY(sc_zip_add(w, "archive/byteorder", "little", 6));
+    for (size_t i = 0; i < storages->count; i++) {
+        const sc_tensor *t = storages->items[i];
+        char name[48];
+        snprintf(name, sizeof name, "archive/data/%zu", i);
+        SC_TRY(sc_zip_add(w, name, t->data, sc_tensor_bytes(t)));
+    }
+    return sc_zip_add(w, "archive/version", "3\n", 2);
+}
+
+sc_status sc_pth_save(const char *path, const sc_object *root)
+{
+    if (!root)
+        return sc_fail(SC_ENOMEM, "%s: out of memory: a checkpoint's content", path);
+    sc_text pickle;
+    sc_storages storages = {0};
+    sc_zip_writer w;
+    sc_text_init(&pickle);
+    sc_status status = sc_pickle_write(root, &pickle, &storages);
+    if (status != SC_OK)
+        sc_fail_prefix(status, "%s", path);
+    if (status == SC_OK)
+        status = sc_zip_create(path, &w);
+    if (status == SC_OK) {
+        status = add_records(&w, &pickle, &storages);
+        if (status == SC_OK)
+            status = sc_zip_commit(&w);
+        else
+            sc_zip_abort(&w);
+    }
+    sc_text_free(&pickle);
+    free(storages.items);
+    return status;
+}
