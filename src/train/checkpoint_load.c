@@ -1,0 +1,229 @@
+/* Back from a checkpoint. The leader chooses the file (the latest, or the one before it when that
+ * is damaged); the others read the same one; everyone checks that all replicas became equal.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "trainer.h"
+
+sc_status sc_ckpt_read(const char *path, const char *identity, sc_object **root,
+                       sc_train_state *state)
+{
+    *root = NULL;
+    *state = (sc_train_state){0};
+    sc_object *r = NULL;
+    sc_status status = SC_OK;
+    SC_TRY(sc_pth_load(path, &r));
+    const sc_object *dict = sc_obj_get(r, "sc_state");
+    SC_TRY_GOTO(sc_state_from_object(path, dict, state));
+    const sc_object *own = sc_obj_get(dict, "identity");
+    if (!own || own->type != SC_OBJ_STRING) {
+        status = sc_fail(SC_EFORMAT, "%s: sc_state has no proper 'identity'", path);
+        goto done;
+    }
+    SC_TRY_GOTO(sc_identity_check(path, own->s, identity));
+    *root = r;
+    return SC_OK;
+done:
+    sc_obj_free(r);
+    sc_train_state_free(state);
+    return status;
+}
+
+/* exp_avg and exp_avg_sq of every trainable weight, by torch's numbers, as named sets. */
+static sc_status take_moments(const sc_trainer *t, const char *path, const sc_object *entries,
+                              sc_tensor_set *m, sc_tensor_set *v)
+{
+    int64_t number = 0;
+    for (size_t i = 0; i < sc_params_count(t->params); i++) {
+        sc_param_info info = sc_params_info(t->params, i);
+        if (info.kind != SC_PARAM_WEIGHT)
+            continue;
+        const sc_object *e = NULL;
+        for (size_t k = 0; k < entries->count; k++)
+            if (entries->keys[k]->type == SC_OBJ_INT && entries->keys[k]->i == number)
+                e = entries->items[k];
+        number++;
+        if (!info.trainable)
+            continue;
+        const sc_object *a = e ? sc_obj_get(e, "exp_avg") : NULL;
+        const sc_object *b = e ? sc_obj_get(e, "exp_avg_sq") : NULL;
+        if (!a || !b || a->type != SC_OBJ_TENSOR || b->type != SC_OBJ_TENSOR)
+            return sc_fail(SC_EFORMAT, "%s: no optimiser state of %s (number %lld)", path,
+                           info.name, (long long)number - 1);
+        sc_tensor x = a->tensor, y = b->tensor;
+        x.owned = y.owned = false; /* the tree keeps the data */
+        x.name = sc_strdup(info.name);
+        y.name = sc_strdup(info.name);
+        if (!x.name || !y.name)
+            return SC_ENOMEM;
+        SC_TRY(sc_tensor_set_add(m, &x));
+        SC_TRY(sc_tensor_set_add(v, &y));
+    }
+    return SC_OK;
+}
+
+static sc_status apply(sc_trainer *t, const char *path, const sc_object *root)
+{
+    const sc_object *model = sc_obj_get(root, "model_state_dict");
+    const sc_object *optimizer = sc_obj_get(root, "optimizer_state_dict");
+    const sc_object *updates = sc_obj_get(sc_obj_get(root, "sc_state"), "updates");
+    const sc_object *entries = optimizer ? sc_obj_get(optimizer, "state") : NULL;
+    if (!model || !entries || !updates || updates->type != SC_OBJ_INT || updates->i < 0)
+        return sc_fail(SC_EFORMAT, "%s lacks model_state_dict, optimizer_state_dict or updates",
+                       path);
+    sc_tensor_set set = {0}, m = {0}, v = {0};
+    sc_status status = sc_tensor_set_of(path, "model_state_dict", model, &set);
+    if (status == SC_OK)
+        status = sc_params_import(t->params, &set);
+    if (status == SC_OK && updates->i > 0) {
+        status = take_moments(t, path, entries, &m, &v);
+        if (status == SC_OK)
+            status = sc_params_import_moments(t->params, &m, &v);
+    }
+    if (status == SC_OK)
+        sc_params_set_step(t->params, updates->i);
+    sc_tensor_set_free(&set);
+    sc_tensor_set_free(&m);
+    sc_tensor_set_free(&v);
+    return status;
+}
+
+static bool is_file_bad(sc_status s)
+{
+    return s == SC_EFORMAT;
+}
+
+/* Which file, and its contents. *path NULL: none, a fresh start. Leader only. */
+static sc_status choose(sc_trainer *t, char **path, sc_object **root, sc_train_state *state)
+{
+    const sc_train_options *o = t->o;
+    *path = NULL;
+    *root = NULL;
+    if (o->resume_from) {
+        *path = sc_strdup(o->resume_from);
+        return *path ? sc_ckpt_read(*path, o->identity, root, state) : SC_ENOMEM;
+    }
+    char *latest = sc_path_join(o->dir, SC_CKPT_LATEST), *prev = sc_path_join(o->dir, SC_CKPT_PREV);
+    sc_status status = latest && prev ? SC_OK : SC_ENOMEM;
+    if (o->restart) { /* what is there belongs to another training: no fallback for this one */
+        t->keep_prev = true;
+        if (status == SC_OK)
+            (void)unlink(prev);
+        free(latest);
+        free(prev);
+        return status;
+    }
+    bool has_latest = status == SC_OK && sc_file_exists(latest);
+    bool has_prev = status == SC_OK && sc_file_exists(prev);
+    if (has_latest) {
+        status = sc_ckpt_read(latest, o->identity, root, state);
+        if (status == SC_OK)
+            *path = sc_strdup(latest);
+        else if (is_file_bad(status) && !has_prev)
+            sc_fail_prefix(status, "no whole checkpoint to continue from (--restart trains anew)");
+    }
+    if (has_prev && (!has_latest || is_file_bad(status))) {
+        if (has_latest)
+            sc_warn(o->log, "fold %d: %s; going on from the checkpoint before it, %s", o->fold,
+                    sc_message(), prev);
+        t->keep_prev = has_latest;
+        status = sc_ckpt_read(prev, o->identity, root, state);
+        if (status == SC_OK)
+            *path = sc_strdup(prev);
+        else if (is_file_bad(status))
+            sc_fail_prefix(status, "no whole checkpoint to continue from (--restart trains anew)");
+    }
+    if (status == SC_OK && *root && !*path)
+        status = SC_ENOMEM;
+    free(latest);
+    free(prev);
+    return status;
+}
+
+/* The leader's choice for everyone; "" means none. */
+static sc_status share_path(sc_trainer *t, char **path)
+{
+    int32_t n = t->leader && *path ? (int32_t)strlen(*path) : 0;
+    SC_TRY(t->comm->broadcast(t->comm, &n, sizeof n, 0));
+    if (n == 0)
+        return SC_OK;
+    if (!t->leader)
+        *path = sc_alloc((size_t)n + 1, 1);
+    SC_TRY(sc_trainer_agree(t, *path ? SC_OK : SC_ENOMEM, NULL));
+    return t->comm->broadcast(t->comm, *path, (size_t)n, 0);
+}
+
+/* Ranks that read different bytes (a stale network file) would train apart without a word. */
+static sc_status check_replicas(sc_trainer *t)
+{
+    int64_t mine = (int64_t)sc_params_checksum(t->params) << 20 ^ (int64_t)t->state.epoch << 40 ^
+                   t->state.step;
+    int64_t low = mine, high = mine;
+    if (t->comm->size == 1)
+        return SC_OK;
+    SC_TRY(t->comm->all_reduce(t->comm, &low, 1, SC_I64, SC_MIN));
+    SC_TRY(t->comm->all_reduce(t->comm, &high, 1, SC_I64, SC_MAX));
+    if (low != high)
+        return sc_fail(SC_EIO, "fold %d: the ranks read different checkpoints; start again",
+                       t->o->fold);
+    return SC_OK;
+}
+
+static bool fits(const sc_trainer *t, const sc_train_state *s)
+{
+    return s->step <= t->train_batches && s->sums.batches <= s->step;
+}
+
+sc_status sc_trainer_resume(sc_trainer *t)
+{
+    char *path = NULL;
+    sc_object *root = NULL;
+    sc_train_state state = {0};
+    sc_status status = t->leader ? choose(t, &path, &root, &state) : SC_OK;
+    SC_TRY_GOTO(sc_trainer_agree(t, status, NULL));
+    SC_TRY_GOTO(share_path(t, &path));
+    if (!path)
+        goto done;
+    if (!t->leader)
+        status = sc_ckpt_read(path, t->o->identity, &root, &state);
+    if (status == SC_OK && !fits(t, &state))
+        status = sc_fail(SC_EFORMAT, "%s: step %lld of an epoch of %lld", path,
+                         (long long)state.step, (long long)t->train_batches);
+    if (status == SC_OK)
+        status = apply(t, path, root);
+    SC_TRY_GOTO(sc_trainer_agree(t, status, NULL));
+    sc_train_state_free(&t->state);
+    t->state = state;
+    state = (sc_train_state){0};
+    t->resumed = true;
+    status = check_replicas(t);
+    if (status == SC_OK && t->leader) {
+        status = sc_timing_resume(&t->timing, t->o->dir, t->state.epoch);
+        sc_info(t->o->log, "fold %d: continuing from %s: epoch %d, step %lld", t->o->fold, path,
+                t->state.epoch + 1, (long long)t->state.step);
+    }
+done:
+    sc_train_state_free(&state);
+    sc_obj_free(root);
+    free(path);
+    return status;
+}
+
+sc_status sc_trainer_init_from(sc_trainer *t, const char *path)
+{
+    sc_object *root = NULL;
+    sc_tensor_set set = {0};
+    sc_status status = sc_pth_load(path, &root);
+    if (status == SC_OK)
+        status = sc_state_dict_of(path, root, &set);
+    if (status == SC_OK) {
+        status = sc_params_import(t->params, &set);
+        if (status != SC_OK)
+            sc_fail_prefix(status, "%s", path);
+    }
+    sc_tensor_set_free(&set);
+    sc_obj_free(root);
+    return status;
+}
