@@ -1,6 +1,6 @@
-/* A small made-up data set in memory behind the sc_dataset functions that training uses, so that these
- * tests need no files. Pixels are a formula that tests/oracle/train_oracle.py repeats:
- * a pattern of the class plus noise, all in integers.
+/* A small made-up data set in memory behind the sc_dataset functions that training uses, so that
+ * these tests need no files. Pixels are a formula that tests/oracle/train_oracle.py repeats: a
+ * pattern of the class plus noise, all in integers.
  */
 #ifndef TESTS_TRAIN_FAKE_DATA_H
 #define TESTS_TRAIN_FAKE_DATA_H

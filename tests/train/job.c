@@ -9,7 +9,8 @@
 /* start, "ab", end; start, "abc", end; ... in the 514-word vocabulary */
 static int32_t ids0[] = {512, 64, 321, 513}, ids1[] = {512, 65, 66, 323, 513},
                ids2[] = {512, 70, 326, 513}, ids3[] = {512, 71, 72, 73, 330, 513};
-static int32_t *const id_rows0[] = {ids0}, *const id_rows1[] = {ids1, ids3}, *const id_rows2[] = {ids2};
+static int32_t *const id_rows0[] = {ids0}, *const id_rows1[] = {ids1, ids3},
+                      *const id_rows2[] = {ids2};
 static char *const text0[] = {"ab"}, *const text1[] = {"bcd", "ghij"}, *const text2[] = {"fg"};
 static const int length0[] = {4}, length1[] = {5, 6}, length2[] = {4};
 
@@ -130,8 +131,8 @@ static sc_status train_rank(const sc_comm *comm, void *arg)
 sc_status job_run_ranks(job *j, int ranks, sc_train_result *out)
 {
     rank_job member[16];
-    void *arg[16];
-    sc_status status[16], first = SC_OK;
+    void *arg[16] = {NULL};
+    sc_status status[16] = {SC_OK}, first = SC_OK;
     memset(member, 0, sizeof member);
     for (int r = 0; r < ranks; r++) {
         member[r].j = j;

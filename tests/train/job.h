@@ -16,8 +16,8 @@ typedef struct job {
     int steps;   /* seen so far */
 } job;
 
-/* 21 images of 3 classes, 3 folds, batches of 5 (14 train: 5 5 4; 7 validate: 5 2), 2 epochs; a fresh
- * folder. */
+/* 21 images of 3 classes, 3 folds, batches of 5 (14 train: 5 5 4; 7 validate: 5 2), 2 epochs; a
+ * fresh folder. */
 void job_init(job *j);
 void job_free(job *j);
 /* Trains once, on one rank. */

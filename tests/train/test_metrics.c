@@ -18,7 +18,8 @@ static uint32_t xorshift(uint32_t *s)
 }
 
 /* The case that the golden script makes from the same seed. */
-static void make_case(int n, int classes, unsigned coarse, uint32_t seed, int32_t *labels, double *p)
+static void make_case(int n, int classes, unsigned coarse, uint32_t seed, int32_t *labels,
+                      double *p)
 {
     for (int i = 0; i < n; i++)
         labels[i] = (int32_t)(xorshift(&seed) % (uint32_t)classes);
@@ -34,7 +35,8 @@ static void make_case(int n, int classes, unsigned coarse, uint32_t seed, int32_
     }
 }
 
-/* Sums of at most 60 terms of size 1: 1e-11 percent is far above their rounding, far below a miscount. */
+/* Sums of at most 60 terms of size 1: 1e-11 percent is far above their rounding, far below a
+ * miscount. */
 static void close_to(double have, double want)
 {
     if (!(fabs(have - want) <= 1e-11 * 100))

@@ -16,14 +16,14 @@ static void meet(const sc_comm *c)
     pthread_barrier_wait(&((team *)c->impl)->barrier);
 }
 
-#define REDUCE(TYPE)                                                                                     \
-    for (size_t i = 0; i < n; i++) {                                                                     \
-        TYPE v = ((const TYPE *)t->piece[0])[i];                                                         \
-        for (int r = 1; r < t->size; r++) {                                                              \
-            TYPE w = ((const TYPE *)t->piece[r])[i];                                                     \
-            v = op == SC_SUM ? v + w : op == SC_MAX ? (w > v ? w : v) : (w < v ? w : v);                 \
-        }                                                                                                \
-        ((TYPE *)t->sum)[i] = v;                                                                         \
+#define REDUCE(TYPE)                                                                     \
+    for (size_t i = 0; i < n; i++) {                                                     \
+        TYPE v = ((const TYPE *)t->piece[0])[i];                                         \
+        for (int r = 1; r < t->size; r++) {                                              \
+            TYPE w = ((const TYPE *)t->piece[r])[i];                                     \
+            v = op == SC_SUM ? v + w : op == SC_MAX ? (w > v ? w : v) : (w < v ? w : v); \
+        }                                                                                \
+        ((TYPE *)t->sum)[i] = v;                                                         \
     }
 
 static sc_status all_reduce(const sc_comm *c, void *buf, size_t n, sc_dtype dtype, sc_reduce op)

@@ -1,5 +1,5 @@
-/* A group of threads of this process behind the collective contract, for tests of many ranks without
- * mpirun. Sums in rank order. run_ranks starts one thread a rank and waits for all of them.
+/* A group of threads of this process behind the collective contract, for tests of many ranks
+ * without mpirun. Sums in rank order. run_ranks starts one thread a rank and waits for all of them.
  */
 #ifndef TESTS_TRAIN_THREAD_COMM_H
 #define TESTS_TRAIN_THREAD_COMM_H
