@@ -82,20 +82,24 @@ typedef struct sc_fold {
     int64_t *train, *val; /* ascending sample indices */
     int64_t train_count, val_count;
 } sc_fold;
-/* scikit-learn's StratifiedKFold(n_splits, shuffle=True, random_state), bit for bit. */
+/* scikit-learn's StratifiedKFold(n_splits, shuffle=True, random_state), bit for bit. A class smaller than
+ * n_splits is a warning; fewer than 2 classes or 2 splits, fewer samples than splits, or every class smaller
+ * than n_splits: SC_EUSAGE. */
 sc_status sc_folds_make(const int32_t *labels, int64_t n, int n_splits, uint32_t random_state,
                         const sc_log *log, sc_fold **out /* [n_splits] */);
 void sc_folds_free(sc_fold *f, int n_splits);
 
 /* ---- order and weights -------------------------------------------------------------------------
- * Philox counters are (epoch, position, draw number, fold); data.c's table says which draw feeds what.
+ * Philox keys are (random_state, stream), counters (epoch, position, draw number, fold): epochs from 0, folds
+ * from 1, random_state below 2^32. docs/random_numbers.md says which draw feeds which choice.
  */
 typedef enum sc_weight_method { SC_INVERSE_FREQ, SC_INVERSE_SQRT } sc_weight_method;
 /* w_c from training counts: N/(K(n_c+s)) or sqrt(N/(n_c+s)); 0 for an absent class. */
 void sc_class_weights(const int64_t *counts, int classes, sc_weight_method m, double smooth,
                       double *out);
 /* Permutation of fold->train (Fisher-Yates), or N weighted draws with replacement when weights
- * (one a class) is given. out [fold->train_count]. */
+ * (one a class) is given; weights that are negative, not finite or all zero: SC_ENUMERIC.
+ * out [fold->train_count]. */
 sc_status sc_train_order(const sc_fold *f, const int32_t *labels, const double *weights, int classes,
                          uint64_t random_state, int epoch, int fold, int64_t *out);
 /* The fixed permutation of fold->val. */
@@ -129,10 +133,14 @@ typedef struct sc_epoch_request {
     bool augment;                        /* standard augmentation on train rows, else eval rows */
     uint64_t random_state; int epoch, fold;
 } sc_epoch_request;
+/* One consumer thread calls these; a call of begin or close is fine at any point of an epoch. */
 sc_status sc_row_source_open(const sc_row_source_options *o, sc_row_source **out);
 void sc_row_source_close(sc_row_source *s);
+/* Starts reading ahead. Allocates only when a batch is larger than any before. */
 sc_status sc_row_source_begin(sc_row_source *s, const sc_epoch_request *r);
-/* The next batch in order; *out valid until the next call. rows_global 0 at the end of the epoch. */
+/* The next batch in order; *out valid until the next call. rows_global 0 at the end of the epoch. A row
+ * that cannot be read fails the call that would give its batch, with the lowest such row's message,
+ * whichever thread met it; so does every later call until the next begin. */
 sc_status sc_row_source_next(sc_row_source *s, sc_batch *out);
 double sc_row_source_wait_seconds(const sc_row_source *s); /* time next() waited, since begin */
 
