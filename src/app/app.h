@@ -1,0 +1,206 @@
+/* Private to app: one run of sc_mpi, as every file of this room sees it.
+ *
+ * The order of a run (sc_mpi.c): open the world, read the options, look at the data and judge
+ * everything that can be judged (nothing is written up to here), lock the output folder, pack what
+ * is not packed, write config.json and folds_info.json, plan, split the ranks into groups, train,
+ * close. Rank 0 alone talks to the user and writes files outside fold_k; the other ranks send it
+ * mail.
+ */
+#ifndef SC_APP_H
+#define SC_APP_H
+
+#include <signal.h>
+
+#include "superclip/backend.h"
+#include "superclip/comm.h"
+#include "superclip/config.h"
+#include "superclip/data.h"
+#include "superclip/jobs.h"
+#include "superclip/report.h"
+#include "superclip/text.h"
+#include "superclip/train.h"
+
+enum { EXIT_USAGE = 1, EXIT_SOME_FAILED = 2, EXIT_RESUMABLE = 42 };
+
+/* What the data holds, known before anything is packed. Pointers belong to `list` or to a set. */
+typedef struct app_facts {
+    int64_t count;
+    int classes;
+    const char *const *class_names;
+    const int32_t *labels;
+} app_facts;
+
+/* One packed image size. */
+typedef struct app_set {
+    int img_size;
+    char *dir;
+    bool cached; /* packed by us into the cache, may be packed again when damaged */
+    sc_dataset *dataset;
+} app_set;
+
+/* One config of the run, with everything derived from it and the data. */
+typedef struct app_case {
+    const sc_config *config;
+    char *dir; /* <output>/<name> or <output> */
+    int set;   /* its image size, index into app.sets */
+    bool bf16; /* wants bf16 and every rank has it */
+    int n_splits, folds_used;
+    sc_fold *folds;        /* [n_splits] */
+    sc_fold *overfit;      /* [folds_used] with --overfit, else NULL */
+    sc_class_text *texts;  /* [classes] */
+    sc_train_text *tokens; /* [classes] */
+    int classes, vocabulary, context;
+    char *identity, *config_json;
+    int first_job; /* its jobs stand together, in fold order */
+    int open_jobs; /* rank 0: not ended yet */
+    int failed_jobs;
+    sc_run_log *log; /* rank 0, NULL until jobs start */
+} app_case;
+
+typedef enum app_job_state {
+    JOB_WAITING,
+    JOB_RUNNING,
+    JOB_DONE,
+    JOB_FAILED,
+    JOB_STOPPED
+} app_job_state;
+typedef struct app_job {
+    int config, fold;      /* fold from 1 */
+    char *dir, *dump_dir;  /* dump_dir: NULL without --dump-steps */
+    app_job_state state;   /* true on rank 0 only */
+    bool done_before;      /* finished in an earlier run; true on every rank */
+    sc_fold_result result; /* of a done job, rank 0 */
+    double fraction;       /* of its epochs, rank 0 */
+} app_job;
+
+typedef struct app app;
+/* An sc_log whose lines go to the console and to one config's run log. */
+typedef struct app_voice {
+    app *app;
+    int config, fold; /* config -1: all; fold 0: no prefix */
+} app_voice;
+
+struct app {
+    sc_world *world;
+    sc_options options;
+    sc_backend const *backend;
+    sc_device *devices[2]; /* fp32 (fp64 for ref), bf16; opened when first needed */
+    bool bf16;             /* every rank's processor has it */
+    int threads;           /* per rank */
+    int cores;             /* of this node */
+
+    char *source_dir;     /* image folder, NULL when data_dir is packed */
+    sc_source_list *list; /* of source_dir */
+    app_facts facts;
+    app_set *sets;
+    int set_count;
+    app_case *cases; /* [options.configs_count] */
+    app_job *jobs;
+    int job_count;
+    size_t *job_memory; /* [jobs] bytes a rank, 0 unknown; rank 0 */
+
+    sc_plan plan;
+    sc_comm *group;  /* NULL: idle */
+    int group_index; /* -1: idle */
+    sc_mail *mail;
+    bool stop; /* somebody asked for the end; see signals.h */
+
+    /* rank 0 */
+    struct app_lock *lock;
+    sc_console *console;
+    app_voice voice; /* of the whole run */
+    sc_log log;      /* writes to voice; on the other ranks it drops lines */
+    char **created;  /* folders this run made and may remove again while they are empty */
+    int created_count;
+    double started;
+    struct coordinator *coordinator;
+};
+
+static inline bool app_is_root(const app *a)
+{
+    return a->world->comm->rank == 0;
+}
+
+/* ---- agree.c: the same verdict on every rank -------------------------------------------------
+ * Collective. Everybody gets the status and message of the first failing rank; its rank and host
+ * are named unless it is rank 0 or all failed. */
+sc_status app_agree(const sc_world *w, const sc_comm *c, sc_status mine);
+/* SC_TRY of a step that every rank takes, or only some. */
+#define APP_AGREE(a, expr) SC_TRY(app_agree((a)->world, (a)->world->comm, (expr)))
+/* Collective: rank 0's n bytes; the others get a heap copy with a NUL behind it. */
+sc_status app_share_bytes(const sc_comm *c, char **data, size_t *n);
+
+/* ---- voice.c: what the user reads ---------------------------------------------------------------
+ */
+void app_voice_write(void *ctx, sc_log_level level, const char *line);
+/* Rank 0's line for config/fold; config -1: everywhere. */
+void app_say(app *a, int config, int fold, sc_log_level level, const char *line);
+sc_log app_log_of(app_voice *v);
+/* The one line of a failed run, on standard error. */
+void app_print_error(const app *a, const char *message);
+
+/* ---- machine.c
+ * ------------------------------------------------------------------------------------ */
+/* Cores of this node that the process may use, hyperthreads counted once; launched: look behind the
+ * binding a launcher chose. */
+int app_cores(bool launched);
+/* Threads a rank: OMP_NUM_THREADS, else cores / ranks on the node. */
+int app_threads(int cores, int node_size);
+/* Chooses backend and opens the device that tells the precision. Collective. */
+sc_status app_open_backend(app *a);
+sc_status app_device(app *a, bool bf16, sc_device **out);
+void app_close_devices(app *a);
+/* Sustained operations per second of one rank, a guess good enough to compare plans. */
+double app_flops(const app *a, bool bf16, int threads);
+
+/* ---- checks.c: judged before anything is written (rank 0)
+ * ------------------------------------------ */
+sc_status app_check_configs(app *a);
+/* The folder, or the nearest one above it that exists, can be written. */
+sc_status app_check_folder(const char *path, const char *flag);
+/* Collective: a file that rank 0 writes into `path` must be seen by every rank. */
+sc_status app_check_shared(app *a, const char *path, const char *flag);
+sc_status app_check_space(app *a);
+/* mkdir -p that remembers what it made, so that a run that trains nothing leaves nothing. */
+sc_status app_make_dirs(app *a, const char *path);
+void app_remove_created(app *a); /* as far as they are empty */
+
+/* ---- source.c, packing.c, cases.c: data and configs become jobs
+ * ------------------------------------- */
+sc_status app_list_sizes(app *a); /* sets and cases[].set from the configs, every rank */
+sc_pack_options app_pack_options(const app *a, int set);
+void app_take_facts(app *a); /* from the first open set, else from the list */
+/* Rank 0: opens a packed set or scans a folder. */
+sc_status app_look_at_data(app *a);
+/* Collective: image list, sizes and cache places from rank 0 to all. */
+sc_status app_share_source(app *a);
+/* Collective: packs every size that is missing, opens the sets. */
+sc_status app_open_sets(app *a);
+/* Folds, texts, tokens and jobs of every config; warnings go to log. Every rank calls it. */
+sc_status app_build_cases(app *a, const sc_log *log);
+void app_free_cases(app *a);
+/* Identities need the data's hash, so this follows app_open_sets. */
+sc_status app_identify_cases(app *a);
+/* Rank 0: asks train which jobs are finished; collective: tells everybody. */
+sc_status app_find_finished(app *a);
+void app_train_options(app *a, int job, const sc_log *log, sc_train_options *o);
+
+/* ---- outputs.c (rank 0)
+ * ------------------------------------------------------------------------------ */
+sc_status
+app_write_run_files(app *a); /* config.json, folds_info.json, fold_k/, stale files removed */
+sc_status app_write_summary(app *a, int config);
+
+/* ---- planning.c, plan_print.c
+ * --------------------------------------------------------------------------- */
+sc_status app_make_plan(app *a, int ranks, int ranks_per_node, sc_plan *best, sc_plan *second);
+/* Fills job_memory for groups of the planned sizes. */
+sc_status app_estimate_memory(app *a, const sc_plan *plan);
+sc_status app_print_plan(app *a);
+
+/* ---- versions.c
+ * --------------------------------------------------------------------------------------- */
+void app_print_version(FILE *f);
+const char *app_libraries(void); /* "Open MPI 4.1.4, HDF5 1.10.8, ..." */
+
+#endif

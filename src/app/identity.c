@@ -1,0 +1,178 @@
+/* What binds a checkpoint to its config and data, and which jobs earlier runs finished. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "app.h"
+
+static uint32_t hash_tokens(const app_case *k)
+{
+    uint32_t crc = 0;
+    for (int c = 0; c < k->classes; c++)
+        for (int t = 0; t < k->tokens[c].count; t++) {
+            crc = sc_crc32c(crc, &k->tokens[c].lengths[t], sizeof k->tokens[c].lengths[t]);
+            crc = sc_crc32c(crc, k->tokens[c].ids[t],
+                            (size_t)k->tokens[c].lengths[t] * sizeof k->tokens[c].ids[t][0]);
+        }
+    return crc;
+}
+
+/* The config's keys, and what only the run knows: the data, the tokens, where weights came from. */
+static sc_status make_identity(app *a, app_case *k)
+{
+    char *keys = sc_config_identity(k->config);
+    sc_json_doc *doc = NULL;
+    if (!keys)
+        return SC_ENOMEM;
+    sc_status status = sc_json_parse("identity", keys, strlen(keys), &doc);
+    free(keys);
+    SC_TRY(status);
+    sc_json_writer w;
+    sc_jw_init(&w);
+    w.compact = true;
+    sc_jw_object(&w, NULL);
+    for (const sc_json *v = sc_json_first(sc_json_root(doc)); v; v = sc_json_next(v))
+        sc_jw_value(&w, sc_json_key(v), v);
+    sc_jw_string(&w, "data", sc_dataset_hash(a->sets[k->set].dataset));
+    sc_jw_int(&w, "tokens", hash_tokens(k));
+    sc_jw_string(&w, "init_from", a->options.init_from);
+    sc_jw_int(&w, "overfit", a->options.overfit);
+    sc_jw_end(&w);
+    status = sc_text_status(&w.text);
+    k->identity = status == SC_OK ? sc_strdup(w.text.data) : NULL;
+    sc_jw_free(&w);
+    sc_json_free(doc);
+    return k->identity ? SC_OK : SC_ENOMEM;
+}
+
+static sc_status make_config_json(app_case *k)
+{
+    sc_json_writer w;
+    sc_jw_init(&w);
+    w.compact = true;
+    sc_jw_object(&w, NULL);
+    sc_config_write(k->config, &w);
+    sc_jw_end(&w);
+    sc_status status = sc_text_status(&w.text);
+    k->config_json = status == SC_OK ? sc_strdup(w.text.data) : NULL;
+    sc_jw_free(&w);
+    return k->config_json ? SC_OK : SC_ENOMEM;
+}
+
+sc_status app_identify_cases(app *a)
+{
+    for (int i = 0; i < a->options.configs_count; i++) {
+        SC_TRY(make_identity(a, &a->cases[i]));
+        SC_TRY(make_config_json(&a->cases[i]));
+    }
+    return SC_OK;
+}
+
+static sc_status ask_finished(app *a)
+{
+    if (a->options.restart || a->options.resume_from)
+        return SC_OK;
+    for (int j = 0; j < a->job_count; j++) {
+        app_job *job = &a->jobs[j];
+        if (!sc_file_exists(job->dir))
+            continue;
+        sc_train_options o;
+        sc_train_result r = {0};
+        app_train_options(a, j, &a->log, &o);
+        sc_status status = sc_train_finished(&o, &job->done_before, &r);
+        if (status == SC_EUSAGE && !strstr(sc_message(), "--restart"))
+            return sc_fail(status,
+                           "%s; --restart begins again, another name or --output-dir keeps both",
+                           sc_message());
+        SC_TRY(status);
+        if (job->done_before) {
+            job->result = r.fold;
+            job->result.config = job->config;
+            job->result.fold = job->fold;
+        }
+        sc_train_result_free(&r);
+    }
+    return SC_OK;
+}
+
+sc_status app_find_finished(app *a)
+{
+    const sc_comm *c = a->world->comm;
+    APP_AGREE(a, c->rank == 0 ? ask_finished(a) : SC_OK);
+    uint8_t *done = sc_alloc((size_t)a->job_count, 1);
+    APP_AGREE(a, done ? SC_OK : SC_ENOMEM);
+    for (int j = 0; j < a->job_count; j++)
+        done[j] = a->jobs[j].done_before;
+    sc_status status = c->broadcast(c, done, (size_t)a->job_count, 0);
+    for (int j = 0; j < a->job_count && status == SC_OK; j++) {
+        a->jobs[j].done_before = done[j];
+        a->jobs[j].state = done[j] ? JOB_DONE : JOB_WAITING;
+        a->jobs[j].fraction = done[j];
+        if (done[j])
+            a->cases[a->jobs[j].config].open_jobs--;
+    }
+    free(done);
+    return status;
+}
+
+static sc_weight_method weight_method(const char *name)
+{
+    return strcmp(name, "inverse_sqrt") == 0 ? SC_INVERSE_SQRT : SC_INVERSE_FREQ;
+}
+
+void app_train_options(app *a, int j, const sc_log *log, sc_train_options *o)
+{
+    const app_job *job = &a->jobs[j];
+    const app_case *k = &a->cases[job->config];
+    const sc_config *c = k->config;
+    *o = (sc_train_options){
+        .dir = job->dir,
+        .fold = job->fold,
+        .identity = k->identity,
+        .config_json = k->config_json,
+        .dataset = a->sets[k->set].dataset,
+        .split = k->overfit ? &k->overfit[job->fold - 1] : &k->folds[job->fold - 1],
+        .class_texts = k->tokens,
+        .image_encoder = c->image_encoder,
+        .text_encoder = c->text_encoder,
+        .embed_dim = c->embed_dim,
+        .img_size = c->img_size,
+        .vocabulary = k->vocabulary,
+        .context = k->context,
+        .temperature = c->temperature,
+        .freeze_image = c->freeze_image_encoder,
+        .freeze_text = c->freeze_text_encoder,
+        .freeze_bn = c->freeze_bn,
+        .sync_bn = c->sync_bn,
+        .init_from = a->options.init_from,
+        .batch_size = c->batch_size,
+        .epochs = c->epochs,
+        .learning_rate = c->learning_rate,
+        .weight_decay = c->weight_decay,
+        .random_state = c->random_state,
+        .augment = strcmp(c->augmentation, "standard") == 0,
+        .weighted_sampling = c->use_weighted_sampling,
+        .weight_method = weight_method(c->weight_method),
+        .weight_smooth = c->weight_smooth_factor,
+        .weighted_loss = strcmp(c->class_weights, "train") == 0,
+        .loss = {.superclip = c->use_superclip_loss,
+                 .class_weight = c->class_loss_weight,
+                 .contrastive_weight = c->contrastive_loss_weight,
+                 .focal = c->use_focal_loss,
+                 .focal_alpha = c->focal_alpha,
+                 .focal_gamma = c->focal_gamma,
+                 .tau0 = c->temperature,
+                 .multi_positive = strcmp(c->contrastive_targets, "multi_positive") == 0},
+        .save_best = c->save_best,
+        .best_metric = c->best_metric,
+        .patience = c->early_stopping_patience,
+        .min_delta = c->early_stopping_min_delta,
+        .monitor = c->early_stopping_monitor,
+        .loader_threads = c->num_workers,
+        .checkpoint_interval_s = c->checkpoint_interval_s,
+        .restart = a->options.restart,
+        .resume_from = a->options.resume_from,
+        .dump_steps = a->options.dump_steps,
+        .dump_dir = job->dump_dir,
+        .log = log,
+    };
+}
