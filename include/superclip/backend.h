@@ -103,7 +103,7 @@ typedef struct sc_attrs {
 
 typedef struct sc_node_value {
     sc_value_desc desc;
-    void *data;      /* NULL when the program has no such memory (an unused output) */
+    void *data;      /* never NULL; arena memory is not zeroed, padding included */
     void *grad;      /* NULL: no gradient wanted (inputs) or none arrives (outputs) */
     bool accumulate; /* inputs: add to grad instead of overwriting it */
 } sc_node_value;
@@ -165,7 +165,8 @@ struct sc_backend {
     sc_status (*alloc)(sc_device *d, size_t bytes, void **out);
     void (*free)(sc_device *d, void *p);
 
-    /* Bytes of a value in this backend's private layout (padding included). */
+    /* Bytes of a value in this backend's private layout (padding included). An EXACT value of one
+     * dimension is a plain array of `real`, so that nn can read flat buffers by download. */
     size_t (*value_bytes)(const sc_device *d, const sc_value_desc *v);
     /* Host data in PyTorch's layout <-> a value. host is float (double for ref) for COMPUTE and EXACT,
      * int32_t for INT32, bytes for BYTES. */

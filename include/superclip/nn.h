@@ -36,8 +36,8 @@ sc_graph *sc_graph_new(void);
 void sc_graph_free(sc_graph *g);
 sc_status sc_graph_status(const sc_graph *g);
 
-/* Declares a parameter, or finds it when the name is known (shape must agree). The order of first
- * declaration is the order of the state dict. A parameter belongs to exactly one op. */
+/* Declares a parameter, or finds it when the name is known (shape and kind must agree). The order of
+ * first declaration is the order of the state dict. A parameter belongs to exactly one op. */
 sc_param sc_weight(sc_graph *g, const char *name, sc_shape shape, sc_init init, bool trainable);
 sc_param sc_buffer(sc_graph *g, const char *name, sc_shape shape, sc_init init);
 sc_param sc_counter(sc_graph *g, const char *name); /* int64 scalar: counts training forwards */
@@ -45,7 +45,8 @@ sc_param sc_counter(sc_graph *g, const char *name); /* int64 scalar: counts trai
 sc_value sc_input(sc_graph *g, const char *name, sc_kind kind, sc_rows_kind rows, sc_shape shape);
 /* Keeps a value readable after a run (sc_program_read), under a name. */
 void sc_output(sc_graph *g, const char *name, sc_value v);
-/* Its gradient too, when the program has a backward pass (sc_program_read_grad). */
+/* The same, and its gradient when the program has a backward pass (sc_program_read_grad). A value of
+ * which the gradient is wanted gets one even where nothing trainable lies before it. */
 void sc_output_grad(sc_graph *g, const char *name, sc_value v);
 /* Where differentiation starts: element 0 of v, gradient 1. At most one a graph. */
 void sc_minimize(sc_graph *g, sc_value v);
@@ -99,9 +100,12 @@ sc_status sc_params_create(sc_device *d, const sc_graph *g, sc_params **out);
 void sc_params_free(sc_params *p);
 size_t sc_params_count(const sc_params *p);
 sc_param_info sc_params_info(const sc_params *p, size_t i);
-/* Initial values: key (seed, SC_STREAM_INIT), counter from the name's hash and the element. */
+/* Initial values by sc_init_fill; counters 0. */
 sc_status sc_params_init(sc_params *p, uint64_t seed);
-/* Fills `out` (float array in PyTorch's order) as sc_params_init would. */
+/* Fills `out` (float array in PyTorch's order) as sc_params_init would. Philox with key (seed,
+ * SC_STREAM_INIT) and counter (b, b >> 32, h, h >> 32), h = 64-bit FNV-1a of the name, gives elements
+ * 4b .. 4b+3. u = (word + 0.5) * 2^-32. Uniform: a (2u - 1), a word each. Normal: Box-Muller in double,
+ * a sqrt(-2 ln u0) (cos, sin)(2 pi u1) from words (0, 1), then (2, 3). Rounded to float at the end. */
 void sc_init_fill(const char *name, sc_init init, uint64_t seed, int64_t count, float *out);
 /* Strict: every parameter must be in `set` with its shape and nothing else may be there; the first few
  * offenders are named. Any float dtype is accepted. */
@@ -116,7 +120,7 @@ int64_t sc_params_step(const sc_params *p); /* AdamW updates done */
 void sc_params_set_step(sc_params *p, int64_t step);
 /* Buffers of group rank 0 to all (for sync_bn false). */
 sc_status sc_params_broadcast_buffers(sc_params *p, const sc_comm *c);
-/* CRC-32C over all values in flat order: equal on ranks whose replicas are equal. */
+/* CRC-32C over all values in flat order, then the counters: equal on ranks whose replicas are equal. */
 uint32_t sc_params_checksum(const sc_params *p);
 
 /* ---- programs ------------------------------------------------------------------------------ */
@@ -133,11 +137,15 @@ typedef struct sc_program_desc {
 sc_status sc_programs_compile(sc_device *d, sc_params *p, const sc_comm *c, const sc_program_desc *desc,
                               int n, sc_program **out /* [n] */);
 void sc_program_free(sc_program *p);
+/* Bytes. arena and scratch are shared by the programs compiled together (the largest need of any); io is
+ * this program's own; saved is the sum of its ops' saved memory, which lies inside the arena. */
 typedef struct sc_program_memory { size_t arena, io, saved, scratch; } sc_program_memory;
-sc_program_memory sc_program_memory_of(const sc_program *p); /* bytes */
-/* False when a BatchNorm in training would see a single value per channel: skip such a batch. */
+sc_program_memory sc_program_memory_of(const sc_program *p);
+/* False when a BatchNorm in training would see a single value per channel (with local_batch_norm: on any
+ * rank; every rank gets the same answer): skip such a batch. */
 bool sc_program_can_train(const sc_program *p);
 
+/* host: float (double for ref) for COMPUTE and EXACT, int32_t for INT32, bytes for BYTES. */
 sc_status sc_program_write(sc_program *p, const char *input, const void *host);
 sc_status sc_program_read(sc_program *p, const char *output, void *host); /* of `real` */
 sc_status sc_program_read_grad(sc_program *p, const char *output, void *host);
