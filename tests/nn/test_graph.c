@@ -172,8 +172,8 @@ static void test_augment(void **state)
     (void)state;
     sc_graph *g = sc_graph_new();
     sc_value x = sc_input(g, "x", SC_BYTES, SC_ROWS_LOCAL, SC_SHAPE(-1, 8, 8, 3));
-    sc_value d = sc_input(g, "d", SC_BYTES, SC_ROWS_LOCAL,
-                          SC_SHAPE(-1, (int64_t)sizeof(sc_augment)));
+    sc_value d =
+        sc_input(g, "d", SC_BYTES, SC_ROWS_LOCAL, SC_SHAPE(-1, (int64_t)sizeof(sc_augment)));
     sc_augment_images(g, x, d, 9);
     expect(g, "augment|cannot cut 9");
 }
