@@ -109,8 +109,10 @@ struct app {
     struct app_lock *lock;
     sc_console *console;
     app_voice voice; /* of the whole run */
-    sc_log log;      /* writes to voice; on the other ranks it drops lines */
-    char **created;  /* folders this run made and may remove again while they are empty */
+    sc_text held;    /* lines said before `talking` */
+    bool talking;
+    sc_log log;     /* writes to voice; on the other ranks it drops lines */
+    char **created; /* folders this run made and may remove again while they are empty */
     int created_count;
     double started;
     struct coordinator *coordinator;
@@ -136,6 +138,8 @@ void app_voice_write(void *ctx, sc_log_level level, const char *line);
 /* Rank 0's line for config/fold; config -1: everywhere. */
 void app_say(app *a, int config, int fold, sc_log_level level, const char *line);
 sc_log app_log_of(app_voice *v);
+void app_begin_talking(app *a);                /* prints what waited */
+void app_repeat_held(app *a, sc_run_log *log); /* the same lines for a log opened later */
 /* The one line of a failed run, on standard error. */
 void app_print_error(const app *a, const char *message);
 

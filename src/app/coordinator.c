@@ -14,6 +14,27 @@ struct coordinator {
     double shown; /* when the matrix line was drawn */
 };
 
+/* A log begins with what is trained, so that it can be read alone. */
+static void begin_log(app *a, int config)
+{
+    const app_case *k = &a->cases[config];
+    const sc_config *c = k->config;
+    char line[512];
+    app_repeat_held(a, k->log);
+    snprintf(line, sizeof line,
+             "Config %s: %s + %s, embed_dim %d, img_size %d, batch_size %d, epochs %d, "
+             "learning_rate %g, "
+             "%s loss, random_state %u",
+             c->name, c->image_encoder, c->text_encoder, c->embed_dim, c->img_size, c->batch_size,
+             c->epochs, c->learning_rate, c->use_superclip_loss ? "SuperCLIP" : "contrastive",
+             c->random_state);
+    sc_run_log_line(k->log, 0, line);
+    snprintf(line, sizeof line, "Data %s: %lld images, %d classes; %d of %d folds, %d rank%s",
+             a->options.data_dir, (long long)a->facts.count, a->facts.classes, k->folds_used,
+             k->n_splits, a->world->comm->size, a->world->comm->size == 1 ? "" : "s");
+    sc_run_log_line(k->log, 0, line);
+}
+
 static sc_status open_logs(app *a)
 {
     for (int i = 0; i < a->options.configs_count; i++) {
@@ -21,6 +42,7 @@ static sc_status open_logs(app *a)
         if (k->open_jobs == 0)
             continue;
         SC_TRY(sc_run_log_open(a->options.log_dir, k->config->name, k->config->gpu_id, &k->log));
+        begin_log(a, i);
         sc_info(&a->log, "Log of %s: %s", k->config->name, sc_run_log_path(k->log));
     }
     return SC_OK;

@@ -103,6 +103,9 @@ sc_status app_print_plan(app *a)
                "memory/rank");
         for (int j = 0; j < a->job_count; j++)
             job_row(a, &best, first_rank, j);
+        if (a->job_memory[0] == 0)
+            printf("Memory is known once the data is packed (a first run does it, or "
+                   "tools/pack_hdf5)\n");
         printf("Predicted end: %s (an estimate from operation counts, not a measurement)\n", end);
         if (second.groups > 0) {
             sc_text_clear(&t);

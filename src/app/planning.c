@@ -64,7 +64,8 @@ sc_status app_make_plan(app *a, int ranks, int ranks_per_node, sc_plan *best, sc
     return status;
 }
 
-/* Bytes a rank of each config's jobs, on a group of the planned size; all folds are alike. */
+/* Bytes a rank of each config's jobs, on a group of the planned size; all folds are alike. 0 as
+ * long as the data is not packed: the programs are compiled for its sizes. */
 sc_status app_estimate_memory(app *a, const sc_plan *plan)
 {
     free(a->job_memory);
@@ -78,6 +79,11 @@ sc_status app_estimate_memory(app *a, const sc_plan *plan)
         sc_device *device;
         sc_train_options o;
         size_t bytes = 0;
+        app_set *set = &a->sets[k->set];
+        if (!set->dataset && sc_is_packed(set->dir)) /* the cache of an earlier run */
+            (void)sc_dataset_open(set->dir, set->img_size, &a->log, &set->dataset);
+        if (!set->dataset)
+            continue;
         SC_TRY(app_device(a, k->bf16, &device));
         app_train_options(a, k->first_job, &a->log, &o);
         SC_TRY(sc_train_memory(&o, device, ranks, &bytes));

@@ -176,6 +176,7 @@ static sc_status run(app *a, int argc, char **argv, int *exit_code)
 {
     SC_TRY(read_options(a, argc, argv));
     SC_TRY(judge(a));
+    app_begin_talking(a);
     if (a->options.action == SC_ACTION_CHECK)
         return check(a);
     if (a->options.action == SC_ACTION_PLAN)
@@ -195,6 +196,7 @@ static void close_app(app *a)
     app_close_devices(a);
     sc_source_list_free(a->list);
     free(a->source_dir);
+    sc_text_free(&a->held);
     app_lock_release(a->lock);
     app_remove_created(a);
     for (int i = 0; i < a->created_count; i++)
@@ -214,6 +216,7 @@ int main(int argc, char **argv)
     sc_source_list list;
     memset(&a, 0, sizeof a);
     memset(&list, 0, sizeof list);
+    sc_text_init(&a.held);
     a.list = &list;
     a.started = sc_now();
     a.voice = (app_voice){&a, -1, 0};

@@ -3,9 +3,32 @@
 
 #include "app.h"
 
+/* Until everything was judged lines wait: a mistake is answered by one line and nothing else. */
+static void hold(app *a, sc_log_level level, const char *line)
+{
+    char mark = (char)('0' + (int)level);
+    sc_text_add(&a->held, &mark, 1);
+    sc_text_add(&a->held, line, strlen(line) + 1);
+}
+
+void app_begin_talking(app *a)
+{
+    a->talking = true;
+    for (size_t at = 0; at < a->held.len; at += strlen(a->held.data + at) + 1)
+        fprintf(a->held.data[at] == '0' ? stdout : stderr, "%s\n", a->held.data + at + 1);
+}
+
+void app_repeat_held(app *a, sc_run_log *log)
+{
+    for (size_t at = 0; at < a->held.len; at += strlen(a->held.data + at) + 1)
+        sc_run_log_line(log, 0, a->held.data + at + 1);
+}
+
 static void to_console(app *a, sc_log_level level, const char *line)
 {
-    if (a->console)
+    if (!a->talking)
+        hold(a, level, line);
+    else if (a->console)
         sc_console_line(a->console, line);
     else
         fprintf(level == SC_LOG_INFO ? stdout : stderr, "%s\n", line);
