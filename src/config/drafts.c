@@ -16,12 +16,12 @@ void sc_draft_place(const sc_drafts *all, const sc_draft *d, const char *key, ch
 {
     const sc_option *o = sc_option_by_key(key);
     int from = d->from[sc_option_index(o)];
-    if (from == SC_FROM_FLAG && o->flag)
-        snprintf(out, n, "--%s (for %s)", o->flag, d->config.source);
-    else if (from == SC_FROM_FLAG)
-        snprintf(out, n, "--set %s (for %s)", o->key, d->config.source);
-    else if (from > 0)
+    if (from > 0)
         snprintf(out, n, "%s:%d: key '%s'", all->file, from, key);
+    else if (from == SC_FROM_FLAG)
+        snprintf(out, n, "%s%s%s%s%s", o->flag ? "--" : "--set ", o->flag ? o->flag : key,
+                 all->file ? " (for " : "", all->file ? d->config.source : "",
+                 all->file ? ")" : "");
     else
         snprintf(out, n, "%s: key '%s'", d->config.source, key);
 }
@@ -49,18 +49,11 @@ static sc_status set_defaults(sc_draft *d)
 static sc_status unknown_key(const sc_json_doc *doc, const sc_json *v)
 {
     const char *key = sc_json_key(v);
-    bool off;
     if (strstr(key, "metaclip"))
         return sc_json_fail(doc, v,
                             "MetaCLIP is not supported; remove it and use text_encoder_name "
                             "with one of the clip: encoders");
-    char *flag = sc_strdup(key);
-    if (!flag)
-        return SC_ENOMEM;
-    for (char *c = flag; *c; c++)
-        *c = *c == '_' ? '-' : *c;
-    const sc_option *run = sc_option_by_flag(flag, strlen(flag), &off);
-    free(flag);
+    const sc_option *run = sc_option_by_dashed(key);
     if (run && !run->key)
         return sc_json_fail(doc, v, "is not a config key; give it on the command line as --%s",
                             run->flag);
@@ -142,9 +135,12 @@ sc_status sc_drafts_read(const char *path, sc_drafts *out)
     if (!path)
         return without_file(out);
     sc_json_doc *doc = NULL;
-    SC_TRY(sc_json_read_file(path, &doc));
+    sc_status status = sc_json_read_file(path, &doc);
+    if (status == SC_EIO)
+        return sc_fail_prefix(status, "config file");
+    SC_TRY(status);
     out->file = path;
-    sc_status status = read_root(doc, out);
+    status = read_root(doc, out);
     sc_json_free(doc);
     return status;
 }

@@ -86,7 +86,7 @@ char *sc_options_help(const char *program)
     sc_text out;
     sc_text_init(&out);
     sc_text_putf(&out,
-                 "Cross-validates image classifiers of the CLIP kind on CPU clusters.\n\n"
+                 "Cross-validates CLIP-style image classifiers, on one machine or a cluster.\n\n"
                  "  mpirun -np 8 %s train_clip_config.json\n"
                  "      train every fold of every config in the file; the same again goes on\n"
                  "  %s train_clip_config.json --plan --plan-ranks 64\n"

@@ -30,6 +30,18 @@ const sc_option *sc_option_by_flag(const char *flag, size_t n, bool *off)
     return NULL;
 }
 
+const sc_option *sc_option_by_dashed(const char *word)
+{
+    char flag[64];
+    bool off;
+    size_t n = strlen(word);
+    if (n >= sizeof flag)
+        return NULL;
+    for (size_t i = 0; i < n; i++)
+        flag[i] = word[i] == '_' ? '-' : word[i];
+    return sc_option_by_flag(flag, n, &off);
+}
+
 int sc_option_index(const sc_option *o)
 {
     return (int)(o - sc_option_table);

@@ -47,6 +47,8 @@ extern const int sc_option_count;
 /* By config key or alias / by flag or off-flag without "--" (then *off tells); NULL: unknown. */
 const sc_option *sc_option_by_key(const char *key);
 const sc_option *sc_option_by_flag(const char *flag, size_t n, bool *off);
+/* By a word that would be a flag if its underscores were dashes. */
+const sc_option *sc_option_by_dashed(const char *word);
 int sc_option_index(const sc_option *o);
 /* Nearest known key / flag, or NULL. */
 const char *sc_option_nearest_key(const char *word);

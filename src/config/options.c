@@ -72,14 +72,13 @@ static sc_status take_set(parser *p, const char *pair)
     if (!key)
         return SC_ENOMEM;
     sc_status status;
-    bool off;
     const sc_option *o = sc_option_by_key(key);
     if (o) {
         status = add_override(p, o, equals + 1, sc_format("--set %s", key));
     } else if (strstr(key, "metaclip")) {
         status = sc_fail(SC_EUSAGE, "--set %s: MetaCLIP is not supported; remove it", key);
-    } else if (sc_option_by_flag(key, strlen(key), &off)) {
-        status = sc_fail(SC_EUSAGE, "--set %s: that is no config key; use --%s", key, key);
+    } else if ((o = sc_option_by_dashed(key))) {
+        status = sc_fail(SC_EUSAGE, "--set %s: that is no config key; use --%s", key, o->flag);
     } else {
         const char *near = sc_option_nearest_key(key);
         status = sc_fail(SC_EUSAGE, "--set %s: unknown key%s%s%s; see --help", key,
@@ -121,7 +120,7 @@ static sc_status take_bool(parser *p, const sc_option *o, const char *spelling, 
 
 static sc_status take_second_value(parser *p, const sc_option *o)
 {
-    const char *text;
+    const char *text = "";
     SC_TRY(next_value(p, o, &text));
     char **second = (char **)(void *)((char *)p->out + o->second);
     free(*second);

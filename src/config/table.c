@@ -111,7 +111,7 @@ const sc_option sc_option_table[] = {
      .choices = "none|minimal|standard", .synonyms = "minimal=none", .initial = "standard",
      .identity = true, .group = TRAINING, .value = "NAME",
      .help = "standard: crop, flips, colour, rotation, erasing; minimal is none"},
-    {CONFIG("use_amp", use_amp), .flag = "amp", .off_flag = "no-amp", .type = SC_OPT_BOOL,
+    {CONFIG("use_amp", use_amp), .flag = "use-amp", .off_flag = "no-amp", .type = SC_OPT_BOOL,
      .initial = "true", .identity = true, .group = TRAINING,
      .help = "bfloat16 products where the processor has them; else fp32"},
     {CONFIG("sync_bn", sync_bn), .flag = "sync-bn", .type = SC_OPT_BOOL, .initial = "true",

@@ -121,9 +121,9 @@ static sc_status store_number(const sc_option *o, void *base, double v)
 static bool is_choice(const char *choices, const char *text)
 {
     size_t n = strlen(text);
-    for (const char *c = choices; c; c = strchr(c, '|') ? strchr(c, '|') + 1 : NULL)
-        if (strncmp(c, text, n) == 0 && (c[n] == '|' || c[n] == '\0'))
-            return n > 0;
+    for (const char *c = choices; *c; c += strcspn(c, "|"), c += *c == '|')
+        if (strcspn(c, "|") == n && memcmp(c, text, n) == 0)
+            return true;
     return false;
 }
 
