@@ -1,0 +1,18 @@
+#include "kernels.h"
+#include "simd.h"
+
+#define TEXT2(x) #x
+#define TEXT(x) TEXT2(x)
+
+void KERNEL(cpu_kernels)(cpu_kernels *k);
+void KERNEL(cpu_kernels)(cpu_kernels *k)
+{
+    k->isa = TEXT(SC_CPU_ISA);
+    k->block = VL;
+    KERNEL(fill_batch_norm)(k);
+    KERNEL(fill_pool)(k);
+    KERNEL(fill_rows)(k);
+    KERNEL(fill_attention)(k);
+    KERNEL(fill_optim)(k);
+    KERNEL(fill_augment)(k);
+}

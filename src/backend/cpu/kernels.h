@@ -1,0 +1,131 @@
+/* The inner loops that are compiled once an instruction set. A kernel works on one piece (a channel
+ * block of one image, a row, a range of elements) in the calling thread; the op_*.c files share the
+ * pieces out. Activations [n, C, H, W] lie as [n][C / block][H * W][block]; a plane is the last
+ * two. `bf`: the arrays hold bfloat16 instead of float.
+ */
+#ifndef SC_CPU_KERNELS_H
+#define SC_CPU_KERNELS_H
+
+#include "superclip/tensor.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef struct cpu_plane_stats {
+    double mean[16], m2[16];
+} cpu_plane_stats;
+typedef struct cpu_plane_sums {
+    double dy[16], dyx[16];
+} cpu_plane_sums;
+
+/* y = relu?((x - mean) * scale + shift + residual); vectors of one block. */
+typedef struct cpu_bn_apply {
+    const void *x, *residual; /* residual may be NULL */
+    void *y;
+    void *mask; /* one bit an element where y > 0; NULL: not wanted */
+    int64_t hw;
+    const float *mean, *scale, *shift;
+    bool relu, bf;
+} cpu_bn_apply;
+
+/* g = dy where mask; dx = scale * (g - mean_dy - (x - mean) * slope); dresidual = g. */
+typedef struct cpu_bn_back {
+    const void *x, *dy, *mask; /* mask NULL: no ReLU */
+    void *dx, *dresidual;      /* either may be NULL */
+    int64_t hw;
+    const float *mean, *rstd;             /* sums */
+    const float *scale, *mean_dy, *slope; /* apply */
+    bool add_dx, add_dresidual, bf;
+} cpu_bn_back;
+
+typedef struct cpu_pool {
+    int64_t h, w, oh, ow;
+    int kernel, stride, pad;
+    bool bf;
+} cpu_pool;
+
+typedef struct cpu_attention {
+    const void *qkv, *dy;
+    void *y, *dqkv;
+    int64_t length, width;
+    int heads;
+    bool bf_qkv, bf_y, bf_dqkv, add;
+    float *work; /* cpu_kernels.attention_floats(length, head width) */
+} cpu_attention;
+
+typedef struct cpu_kernels {
+    const char *isa;
+    int block; /* lanes of a vector = channels of a block: 16 or 8 */
+
+    void (*bn_stats)(const void *x, int64_t hw, bool bf, cpu_plane_stats *out);
+    void (*bn_apply)(const cpu_bn_apply *a);
+    void (*bn_back_sums)(const cpu_bn_back *a,
+                         cpu_plane_sums *out); /* dy: of g, dyx: of g * xhat */
+    void (*bn_back_apply)(const cpu_bn_back *a);
+
+    /* index: per output element the place of the maximum in its window, row-major; may be NULL */
+    void (*max_pool)(const cpu_pool *p, const void *x, void *y, uint8_t *index);
+    void (*max_pool_back)(const cpu_pool *p, const void *dy, const uint8_t *index, void *dx,
+                          bool add);
+    void (*plane_mean)(const void *x, int64_t hw, bool bf, float *mean /* [block] */);
+    void (*plane_fill)(void *x, int64_t hw, bool bf, const float *value /* [block] */, bool add);
+
+    /* out (+)= in over count elements, any pair of types */
+    void (*convert)(void *out, bool out_bf, const void *in, bool in_bf, int64_t count, bool add);
+    void (*add)(void *out, bool out_bf, const void *a, bool a_bf, const void *b, bool b_bf,
+                int64_t count);
+    void (*quick_gelu)(void *y, bool y_bf, const void *z, bool z_bf, int64_t count);
+    /* dz = dy * quick_gelu'(z) */
+    void (*quick_gelu_back)(void *dz, bool dz_bf, const void *dy, bool dy_bf, const void *z,
+                            bool z_bf, int64_t count);
+    /* out[width] += the sum of `rows` rows that lie `stride` elements apart */
+    void (*column_sum)(float *out, const void *x, bool bf, int64_t rows, int64_t width,
+                       int64_t stride);
+    void (*layer_norm)(void *y, bool y_bf, const void *x, bool x_bf, int64_t width,
+                       const float *weight, const float *bias, float eps, float *mean_rstd);
+    /* dx may be NULL; dweight and dbias are added to */
+    void (*layer_norm_back)(void *dx, bool dx_bf, bool add, const void *dy, bool dy_bf,
+                            const void *x, bool x_bf, int64_t width, const float *weight,
+                            const float *mean_rstd, float *dweight, float *dbias);
+    /* y = x / max(|x|, 1e-12); returns the divisor */
+    float (*l2_normalize)(float *y, const void *x, bool x_bf, int64_t width);
+    void (*l2_normalize_back)(void *dx, bool dx_bf, bool add, const float *dy, const float *y,
+                              float norm, int64_t width);
+
+    int64_t (*attention_floats)(int64_t length, int64_t head_width);
+    void (*attention)(const cpu_attention *a, int head);
+    void (*attention_back)(const cpu_attention *a, int head);
+
+    void (*adamw)(float *p, const float *g, float *m, float *v, int64_t count, const float c[8]);
+
+    /* One image [side][side][3] -> planes [3][crop][crop] of `table`'s entries (3 x 256 floats or
+     * bfloat16). work: cpu_augment_work(crop) elements. */
+    void (*augment)(const sc_augment *a, const uint8_t *image, int64_t side, int64_t crop,
+                    const void *table, uint32_t *work, void *out, bool bf);
+} cpu_kernels;
+
+/* The crop as 4-byte pixels (rounded up to whole vectors) and one row of the result. */
+static inline int64_t cpu_augment_work(int64_t crop)
+{
+    return (crop * crop + 15) / 16 * 16 + crop + 16;
+}
+
+/* Names of one compilation: KERNEL(f) is f_avx2 and so on. */
+#define KERNEL_JOIN(a, b) a##_##b
+#define KERNEL_JOIN2(a, b) KERNEL_JOIN(a, b)
+#define KERNEL(name) KERNEL_JOIN2(name, SC_CPU_ISA)
+
+#ifdef SC_CPU_ISA /* inside a kernel source: each fills its own members */
+void KERNEL(fill_batch_norm)(cpu_kernels *k);
+void KERNEL(fill_pool)(cpu_kernels *k);
+void KERNEL(fill_rows)(cpu_kernels *k);
+void KERNEL(fill_attention)(cpu_kernels *k);
+void KERNEL(fill_optim)(cpu_kernels *k);
+void KERNEL(fill_augment)(cpu_kernels *k);
+#endif
+void cpu_kernels_base(cpu_kernels *k);
+void cpu_kernels_avx2(cpu_kernels *k);
+void cpu_kernels_avx512(cpu_kernels *k);
+void cpu_kernels_avx512_bf16(cpu_kernels *k);
+
+#endif

@@ -1,0 +1,248 @@
+/* conv2d by oneDNN's direct algorithm (never Winograd: fp32 promises IEEE sums), on blocked
+ * activations. Scratch: the largest scratchpad, then a temporary of the input gradient
+ * (accumulation) or of the weight gradient (when the processor's layout is not the flat one).
+ */
+#include "cpu.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct conv {
+    cpu_primitive forward, data, weights, weights_reorder;
+    cpu_copy *forward_copy, *data_copy; /* NULL: the parameter itself is read */
+    void *data_temporary;               /* gradient to add to in[0].grad, or NULL */
+} conv;
+
+typedef struct conv_shape {
+    dnnl_memory_desc_t x, y, flat, any; /* any: weights in the compute type, layout open */
+    dnnl_dims_t stride, pad;
+} conv_shape;
+
+static conv_shape shape_of(const cpu_device *d, const sc_op_node *n)
+{
+    conv_shape s;
+    memset(&s, 0, sizeof s);
+    s.x = cpu_image(d, &n->in[0].desc);
+    s.y = cpu_image(d, &n->out[0].desc);
+    const int64_t *w = n->params[0].desc.shape.d;
+    dnnl_dims_t dims = {s.y.dims[1], s.x.dims[1], w[2], w[3]};
+    dnnl_memory_desc_init_by_tag(&s.flat, 4, dims, dnnl_f32,
+                                 w[1] <= 4 ? dnnl_Ohwi16o : dnnl_OIhw16i16o);
+    dnnl_memory_desc_init_by_tag(&s.any, 4, dims, s.x.data_type, dnnl_format_tag_any);
+    for (int i = 0; i < 2; i++) {
+        s.stride[i] = n->attrs.stride;
+        s.pad[i] = n->attrs.pad;
+    }
+    return s;
+}
+
+static sc_status make_pd(cpu_device *d, const dnnl_convolution_desc_t *desc,
+                         const_dnnl_primitive_desc_t hint, dnnl_primitive_desc_t *pd)
+{
+    dnnl_primitive_attr_t attr;
+    SC_TRY(cpu_attributes(false, &attr));
+    dnnl_status_t st = dnnl_primitive_desc_create(pd, desc, attr, d->engine, hint);
+    dnnl_primitive_attr_destroy(attr);
+    return cpu_dnnl(st, "convolution");
+}
+static sc_status forward_pd(cpu_device *d, const sc_op_node *n, const conv_shape *s,
+                            dnnl_primitive_desc_t *pd)
+{
+    dnnl_convolution_desc_t c;
+    DNNL_TRY(dnnl_convolution_forward_desc_init(
+        &c, n->training ? dnnl_forward_training : dnnl_forward_inference, dnnl_convolution_direct,
+        &s->x, &s->any, NULL, &s->y, s->stride, s->pad, s->pad));
+    return make_pd(d, &c, NULL, pd);
+}
+static sc_status data_pd(cpu_device *d, const conv_shape *s, const_dnnl_primitive_desc_t hint,
+                         dnnl_primitive_desc_t *pd)
+{
+    dnnl_convolution_desc_t c;
+    DNNL_TRY(dnnl_convolution_backward_data_desc_init(&c, dnnl_convolution_direct, &s->x, &s->any,
+                                                      &s->y, s->stride, s->pad, s->pad));
+    return make_pd(d, &c, hint, pd);
+}
+static sc_status weights_pd(cpu_device *d, const conv_shape *s, const_dnnl_primitive_desc_t hint,
+                            dnnl_primitive_desc_t *pd)
+{
+    dnnl_convolution_desc_t c;
+    dnnl_memory_desc_t any = s->any; /* the gradient is float whatever the operands are */
+    any.data_type = dnnl_f32;
+    DNNL_TRY(dnnl_convolution_backward_weights_desc_init(&c, dnnl_convolution_direct, &s->x, &any,
+                                                         NULL, &s->y, s->stride, s->pad, s->pad));
+    return make_pd(d, &c, hint, pd);
+}
+static const dnnl_memory_desc_t *weights_md(const_dnnl_primitive_desc_t pd, bool gradient)
+{
+    return dnnl_primitive_desc_query_md(
+        pd, gradient ? dnnl_query_diff_weights_md : dnnl_query_weights_md, 0);
+}
+static bool empty(const sc_op_node *n)
+{
+    return n->out[0].desc.shape.d[0] == 0;
+}
+static size_t larger(size_t a, size_t b)
+{
+    return a > b ? a : b;
+}
+
+static sc_status conv_memory(cpu_device *d, const sc_op_node *n, size_t *saved, size_t *scratch)
+{
+    (void)saved;
+    if (empty(n))
+        return SC_OK;
+    conv_shape s = shape_of(d, n);
+    dnnl_primitive_desc_t fwd, pd;
+    SC_TRY(forward_pd(d, n, &s, &fwd));
+    size_t bytes = cpu_align(cpu_scratchpad(fwd));
+    sc_status status = SC_OK;
+    if (n->training) {
+        /* No input gradient may be wanted, and then it need not be possible. */
+        if (data_pd(d, &s, fwd, &pd) == SC_OK) {
+            bytes = larger(bytes, cpu_align(cpu_scratchpad(pd)) +
+                                      cpu_value_bytes(&d->head, &n->in[0].desc));
+            dnnl_primitive_desc_destroy(pd);
+        }
+        status = weights_pd(d, &s, fwd, &pd);
+        if (status == SC_OK) {
+            size_t temporary = dnnl_memory_desc_get_size(weights_md(pd, true));
+            bytes = larger(bytes, cpu_align(cpu_scratchpad(pd)) + cpu_align(temporary));
+            dnnl_primitive_desc_destroy(pd);
+        }
+    }
+    dnnl_primitive_desc_destroy(fwd);
+    *scratch = bytes;
+    return status;
+}
+
+static void conv_release(cpu_device *d, void *state)
+{
+    (void)d;
+    conv *c = state;
+    cpu_primitive_free(&c->forward);
+    cpu_primitive_free(&c->data);
+    cpu_primitive_free(&c->weights);
+    cpu_primitive_free(&c->weights_reorder);
+    free(c);
+}
+
+/* Weights as the primitive wants them: the parameter itself or a copy of it. */
+static sc_status bind_weights(cpu_device *d, const sc_op_node *n, const conv_shape *s,
+                              const dnnl_memory_desc_t *want, cpu_primitive *p, cpu_copy **copy)
+{
+    const void *data = n->params[0].value;
+    *copy = NULL;
+    if (!dnnl_memory_desc_equal(want, &s->flat)) {
+        SC_TRY(cpu_copy_get(d, &n->params[0], &s->flat, want, copy));
+        data = cpu_copy_data(*copy);
+    }
+    return cpu_primitive_bind(d, p, DNNL_ARG_WEIGHTS, want, data);
+}
+static sc_status prepare_forward(cpu_device *d, const sc_op_node *n, const conv_shape *s, conv *c,
+                                 dnnl_primitive_desc_t fwd)
+{
+    dnnl_memory_desc_t want = *weights_md(fwd, false);
+    dnnl_primitive_desc_t pd;
+    DNNL_TRY(dnnl_primitive_desc_clone(&pd, fwd));
+    SC_TRY(cpu_primitive_make(d, pd, n->scratch, &c->forward));
+    SC_TRY(bind_weights(d, n, s, &want, &c->forward, &c->forward_copy));
+    SC_TRY(cpu_primitive_bind(d, &c->forward, DNNL_ARG_SRC, &s->x, n->in[0].data));
+    return cpu_primitive_bind(d, &c->forward, DNNL_ARG_DST, &s->y, n->out[0].data);
+}
+static sc_status prepare_data(cpu_device *d, const sc_op_node *n, const conv_shape *s, conv *c,
+                              dnnl_primitive_desc_t fwd)
+{
+    dnnl_primitive_desc_t pd;
+    SC_TRY(data_pd(d, s, fwd, &pd));
+    dnnl_memory_desc_t want = *weights_md(pd, false);
+    if (n->in[0].accumulate)
+        c->data_temporary = (char *)n->scratch + cpu_align(cpu_scratchpad(pd));
+    SC_TRY(cpu_primitive_make(d, pd, n->scratch, &c->data));
+    SC_TRY(bind_weights(d, n, s, &want, &c->data, &c->data_copy));
+    SC_TRY(cpu_primitive_bind(d, &c->data, DNNL_ARG_DIFF_DST, &s->y, n->out[0].grad));
+    return cpu_primitive_bind(d, &c->data, DNNL_ARG_DIFF_SRC, &s->x,
+                              c->data_temporary ? c->data_temporary : n->in[0].grad);
+}
+static sc_status prepare_weights(cpu_device *d, const sc_op_node *n, const conv_shape *s, conv *c,
+                                 dnnl_primitive_desc_t fwd)
+{
+    dnnl_primitive_desc_t pd;
+    SC_TRY(weights_pd(d, s, fwd, &pd));
+    dnnl_memory_desc_t made = *weights_md(pd, true);
+    void *temporary = (char *)n->scratch + cpu_align(cpu_scratchpad(pd));
+    bool direct = dnnl_memory_desc_equal(&made, &s->flat);
+    SC_TRY(cpu_primitive_make(d, pd, n->scratch, &c->weights));
+    SC_TRY(cpu_primitive_bind(d, &c->weights, DNNL_ARG_SRC, &s->x, n->in[0].data));
+    SC_TRY(cpu_primitive_bind(d, &c->weights, DNNL_ARG_DIFF_DST, &s->y, n->out[0].grad));
+    SC_TRY(cpu_primitive_bind(d, &c->weights, DNNL_ARG_DIFF_WEIGHTS, &made,
+                              direct ? n->params[0].grad : temporary));
+    if (direct)
+        return SC_OK;
+    DNNL_TRY(dnnl_reorder_primitive_desc_create(&pd, &made, d->engine, &s->flat, d->engine, NULL));
+    SC_TRY(cpu_primitive_make(d, pd, NULL, &c->weights_reorder));
+    SC_TRY(cpu_primitive_bind(d, &c->weights_reorder, DNNL_ARG_FROM, &made, temporary));
+    return cpu_primitive_bind(d, &c->weights_reorder, DNNL_ARG_TO, &s->flat, n->params[0].grad);
+}
+
+static sc_status conv_prepare(cpu_device *d, const sc_op_node *n, void **state)
+{
+    conv *c = sc_alloc(1, sizeof *c);
+    if (!c)
+        return SC_ENOMEM;
+    *state = c;
+    if (empty(n))
+        return SC_OK;
+    conv_shape s = shape_of(d, n);
+    dnnl_primitive_desc_t fwd;
+    sc_status status = forward_pd(d, n, &s, &fwd);
+    if (status == SC_OK) {
+        status = prepare_forward(d, n, &s, c, fwd);
+        bool backward = n->training && n->out[0].grad;
+        if (status == SC_OK && backward && n->in[0].grad)
+            status = prepare_data(d, n, &s, c, fwd);
+        if (status == SC_OK && backward && n->params[0].grad)
+            status = prepare_weights(d, n, &s, c, fwd);
+        dnnl_primitive_desc_destroy(fwd);
+    }
+    if (status != SC_OK) {
+        conv_release(d, c);
+        *state = NULL;
+    }
+    return status;
+}
+
+static sc_status conv_forward(cpu_device *d, const sc_op_node *n, void *state)
+{
+    conv *c = state;
+    if (empty(n))
+        return SC_OK;
+    if (c->forward_copy)
+        SC_TRY(cpu_copy_refresh(d, &n->params[0], c->forward_copy));
+    return cpu_primitive_run(d, &c->forward);
+}
+static sc_status conv_backward(cpu_device *d, const sc_op_node *n, void *state)
+{
+    conv *c = state;
+    if (empty(n)) {
+        if (n->params[0].grad)
+            cpu_zero(n->params[0].grad,
+                     cpu_param_elements(&d->head, &n->params[0].desc) * sizeof(float));
+        return SC_OK;
+    }
+    if (c->weights.p)
+        SC_TRY(cpu_primitive_run(d, &c->weights));
+    if (c->weights_reorder.p)
+        SC_TRY(cpu_primitive_run(d, &c->weights_reorder));
+    if (!c->data.p)
+        return SC_OK;
+    if (c->data_copy)
+        SC_TRY(cpu_copy_refresh(d, &n->params[0], c->data_copy));
+    SC_TRY(cpu_primitive_run(d, &c->data));
+    if (c->data_temporary) {
+        bool bf = cpu_bf16(d, &n->in[0].desc);
+        cpu_convert(d, n->in[0].grad, bf, c->data_temporary, bf, cpu_count(&n->in[0].desc), true);
+    }
+    return SC_OK;
+}
+
+const cpu_op cpu_op_conv2d = {conv_memory, conv_prepare, conv_release, conv_forward, conv_backward};
