@@ -257,6 +257,10 @@ static sc_status seal_and_rename(const sc_pack_options *o, const sc_source_list 
     SC_TRY_GOTO(sc_pack_seal(o, p, &rows, skipped, n));
     SC_TRY_GOTO(put_in_place(o, p));
     status = sync_parent(o);
+    if (status == SC_OK)
+        sc_info(o->log, "packed %lld images of %d classes into %s (%d shard%s, %lld skipped)",
+                (long long)rows.n, l->classes, o->dst, p->shards, p->shards == 1 ? "" : "s",
+                (long long)n);
 done:
     for (int64_t i = 0; skipped && i < n; i++)
         free(skipped[i].path);

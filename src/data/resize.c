@@ -149,8 +149,8 @@ static const sc_resize_kernels *fitting(const sc_resize_kernels *kernels, const 
     return a->stride > kernels->max_taps ? &sc_resize_plain : kernels;
 }
 
-sc_status sc_image_resize_with(const sc_resize_kernels *kernels, const sc_image *src, int w, int h,
-                               uint8_t *dst)
+static sc_status rows_then_columns(const sc_resize_kernels *kernels, const sc_image *src, int w,
+                                   int h, uint8_t *dst)
 {
     const uint8_t *between = src->rgb;
     size_t row = 3 * (size_t)w, stride = row;
@@ -179,6 +179,22 @@ done:
     sc_resize_axis_free(&across);
     sc_resize_axis_free(&down);
     free(own);
+    return status;
+}
+
+sc_status sc_image_resize_with(const sc_resize_kernels *kernels, const sc_image *src, int w, int h,
+                               uint8_t *dst)
+{
+    /* Pillow shrinks images over 100 times as high as wide by their columns first */
+    if (src->height <= 100 * (int64_t)src->width || h >= src->height || w == src->width)
+        return rows_then_columns(kernels, src, w, h, dst);
+    sc_image between = {src->width, h, malloc((size_t)src->width * (size_t)h * 3)};
+    if (!between.rgb)
+        return sc_fail(SC_ENOMEM, "no memory to resize an image");
+    sc_status status = rows_then_columns(kernels, src, src->width, h, between.rgb);
+    if (status == SC_OK)
+        status = rows_then_columns(kernels, &between, w, h, dst);
+    free(between.rgb);
     return status;
 }
 
