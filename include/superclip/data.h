@@ -22,6 +22,9 @@ void sc_image_free(sc_image *im);
 /* PIL's Image.resize((w, h), BILINEAR), horizontal pass first; dst [h][w][3]. Same size: a copy. */
 sc_status sc_image_resize(const sc_image *src, int w, int h, uint8_t *dst);
 int sc_train_size(int img_size); /* int(1.1 * S) */
+/* By the extension of `path`: .jpg .jpeg (quality 92) .png .bmp .tif .tiff .webp, in any case. grey: one
+ * channel, the red one, where the format has that (WebP has not). Equal pixels give equal bytes. Not atomic. */
+sc_status sc_image_write(const char *path, const sc_image *im, bool grey);
 
 /* ---- packing ---------------------------------------------------------------------------------- */
 typedef struct sc_pack_options {
