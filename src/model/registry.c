@@ -32,7 +32,7 @@
           BOTTLENECK(64, B(3, 4, 23, 3), WIDE))                                                  \
     IMAGE("resnet152", 23.03e9, 58143808, "torchvision ResNet-152",                              \
           BOTTLENECK(64, B(3, 8, 36, 3), WIDE))                                                  \
-    IMAGE("resnet-tiny", 0.158e9, 309088,                                                        \
+    IMAGE("resnet-tiny", 0.158e9, 309456,                                                        \
           "narrow ResNet, one block a stage: tests and first tries",                             \
           BASIC(16, B(1, 1, 1, 1), B(16, 32, 64, 128)))                                          \
     TEXT("clip:ViT-B/32", 75.5e6, 63428096, "OpenAI CLIP text tower, 12 layers of 512",          \
@@ -43,7 +43,7 @@
          CLIP(768, 12, 12, 768))                                                                 \
     TEXT("clip:RN50", 75.5e6, 63690240,                                                          \
          "OpenAI CLIP text tower, 12 layers of 512, embedding 1024", CLIP(512, 8, 12, 1024))     \
-    TEXT("clip:tiny", 0.197e6, 3271168, "two layers of 64: tests and first tries",               \
+    TEXT("clip:tiny", 0.197e6, 3271232, "two layers of 64: tests and first tries",               \
          CLIP(64, 2, 2, 64))                                                                     \
     LATER("vit", true, "ViT-B/16 (Hugging Face)")                                                \
     LATER("convnext-tiny", true, "timm ConvNeXt-T")                                              \

@@ -1,5 +1,6 @@
 /* timing.json: the only file of a job that holds times, so that all others are the same bytes
  * whenever and wherever they are made. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -95,7 +96,7 @@ sc_status sc_timing_save(const sc_timing *t, const char *dir)
     for (int k = 0; k < KEYS; k++) {
         sc_jw_inline_list(&w, keys[k].key);
         for (int e = 0; e < t->count; e++)
-            sc_jw_number(&w, NULL, *field(&t->epochs[e], k));
+            sc_jw_number(&w, NULL, round(*field(&t->epochs[e], k) * 1e6) / 1e6);
         sc_jw_end(&w);
     }
     sc_jw_end(&w);
