@@ -15,7 +15,7 @@ void *sc_alloc(size_t count, size_t size)
 {
     void *p = NULL;
     size_t bytes;
-    if (!sc_mul_overflow(count, size, &bytes))
+    if (!sc_mul_overflow(count, size, &bytes) && bytes <= PTRDIFF_MAX)
         p = bytes ? calloc(1, bytes) : calloc(1, 1);
     if (!p)
         sc_fail(SC_ENOMEM, "out of memory: %zu x %zu bytes", count, size);
@@ -26,7 +26,7 @@ void *sc_realloc(void *old, size_t count, size_t size)
 {
     void *p = NULL;
     size_t bytes;
-    if (!sc_mul_overflow(count, size, &bytes))
+    if (!sc_mul_overflow(count, size, &bytes) && bytes <= PTRDIFF_MAX)
         p = realloc(old, bytes ? bytes : 1);
     if (!p)
         sc_fail(SC_ENOMEM, "out of memory: %zu x %zu bytes", count, size);

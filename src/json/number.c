@@ -31,7 +31,7 @@ static int shortest_digits(double v, char digits[24])
 /* Python's repr: plain notation for 1e-4 <= |v| < 1e16, else one digit, a point, an exponent. */
 void sc_format_double(double v, char out[32])
 {
-    char digits[24];
+    char digits[24], text[64] = "";
     if (!isfinite(v)) {
         snprintf(out, 32, "null");
         return;
@@ -40,13 +40,16 @@ void sc_format_double(double v, char out[32])
     int exponent = shortest_digits(v, digits);
     int n = (int)strlen(digits);
     if (exponent < -4 || exponent >= 16) {
-        snprintf(out, 32, "%s%c%s%se%c%02d", sign, digits[0], n > 1 ? "." : "", digits + 1,
-                 exponent < 0 ? '-' : '+', abs(exponent) % 1000);
+        snprintf(text, sizeof text, "%s%c%s%se%c%02d", sign, digits[0], n > 1 ? "." : "",
+                 digits + 1, exponent < 0 ? '-' : '+', abs(exponent) % 1000);
     } else if (exponent < 0) {
-        snprintf(out, 32, "%s0.%.*s%s", sign, -exponent - 1, "000", digits);
+        snprintf(text, sizeof text, "%s0.%.*s%s", sign, -exponent - 1, "000", digits);
     } else if (n <= exponent + 1) {
-        snprintf(out, 32, "%s%s%.*s.0", sign, digits, exponent + 1 - n, "0000000000000000");
+        snprintf(text, sizeof text, "%s%s%.*s.0", sign, digits, exponent + 1 - n,
+                 "0000000000000000");
     } else {
-        snprintf(out, 32, "%s%.*s.%s", sign, exponent + 1, digits, digits + exponent + 1);
+        snprintf(text, sizeof text, "%s%.*s.%s", sign, exponent + 1, digits, digits + exponent + 1);
     }
+    memcpy(out, text, 31); /* the longest has 24 characters */
+    out[31] = '\0';
 }
