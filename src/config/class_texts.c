@@ -107,7 +107,7 @@ void sc_class_texts_write(const sc_class_text *t, int count, const char *key, sc
     sc_jw_end(w);
 }
 
-/* ---- matching with the data --------------------------------------------------------------- */
+/* ---- matching with the data -------------------------------------------------------- */
 
 static const sc_class_text *find(const sc_config *c, const char *class_name)
 {

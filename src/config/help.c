@@ -110,7 +110,7 @@ char *sc_options_help(const char *program)
     return finish(&out);
 }
 
-/* ---- Markdown ------------------------------------------------------------------------------- */
+/* ---- Markdown ---------------------------------------------------------------------- */
 
 static void escaped(sc_text *out, const char *text)
 {

@@ -21,7 +21,7 @@ typedef struct parser {
     char **spellings; /* owned texts of the overrides */
 } parser;
 
-/* ---- flags -------------------------------------------------------------------------------- */
+/* ---- flags ------------------------------------------------------------------------- */
 
 static sc_status unknown_flag(const char *arg, size_t n)
 {
@@ -198,7 +198,7 @@ static sc_status parse_arguments(parser *p)
     return SC_OK;
 }
 
-/* ---- options of the run that contradict each other ------------------------------------------ */
+/* ---- options of the run that contradict each other --------------------------------- */
 
 static sc_status check_gpus(const char *list)
 {
@@ -241,8 +241,7 @@ static sc_status check_run(sc_options *o, const sc_log *log)
     return SC_OK;
 }
 
-/* ---- the whole --------------------------------------------------------------------------------
- */
+/* ---- the whole --------------------------------------------------------------------- */
 
 static sc_status set_run_defaults(sc_options *out)
 {

@@ -50,7 +50,7 @@ void sc_fold_result_of(const sc_history *h, const sc_best *best, sc_fold_result 
     out->best_epoch = at + 1;
 }
 
-/* ---- summary -------------------------------------------------------------------------------- */
+/* ---- summary ----------------------------------------------------------------------- */
 
 typedef struct figure {
     const char *name; /* "fold_" before it in fold_results, "avg_" and "std_" in average_results */

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- costs ---------------------------------------------------------------------------------- */
+/* ---- costs ------------------------------------------------------------------------- */
 
 sc_status sc_costs_init(const sc_job *jobs, int count, const sc_machine *m, sc_costs *out)
 {
@@ -44,39 +44,41 @@ static int longest_first(const void *a, const void *b)
     return (x->index > y->index) - (x->index < y->index);
 }
 
-const sc_cost_column *sc_costs_column(sc_costs *c, int size)
+const double *sc_costs_seconds(sc_costs *c, int size)
 {
     sc_cost_column *column = &c->columns[size];
     if (column->seconds)
-        return column;
-    size_t n = (size_t)c->count;
-    double *seconds = sc_alloc(n, sizeof *seconds);
-    int *queue = sc_alloc(n, sizeof *queue);
-    keyed *order = sc_alloc(n, sizeof *order);
-    if (!seconds || !queue || !order) {
-        free(seconds);
-        free(queue);
-        free(order);
-        return NULL;
-    }
-    for (int i = 0; i < c->count; i++) {
-        seconds[i] = sc_job_seconds(&c->jobs[c->todo[i]], c->machine, size);
-        order[i] = (keyed){seconds[i], i};
-        column->sum += seconds[i];
-        if (seconds[i] > column->longest)
-            column->longest = seconds[i];
-    }
-    qsort(order, n, sizeof *order, longest_first);
-    for (int i = 0; i < c->count; i++)
-        queue[i] = order[i].index;
-    free(order);
-    column->seconds = seconds;
-    column->queue = queue;
-    return column;
+        return column->seconds;
+    column->seconds = sc_alloc((size_t)c->count, sizeof *column->seconds);
+    for (int i = 0; column->seconds && i < c->count; i++)
+        column->seconds[i] = sc_job_seconds(&c->jobs[c->todo[i]], c->machine, size);
+    return column->seconds;
 }
 
-/* ---- partitions -------------------------------------------------------------------------------
- */
+const int *sc_costs_queue(sc_costs *c, int size)
+{
+    sc_cost_column *column = &c->columns[size];
+    if (column->queue)
+        return column->queue;
+    size_t n = (size_t)c->count;
+    const double *seconds = sc_costs_seconds(c, size);
+    keyed *order = sc_alloc(n, sizeof *order);
+    column->queue = sc_alloc(n, sizeof *column->queue);
+    if (seconds && order && column->queue) {
+        for (int i = 0; i < c->count; i++)
+            order[i] = (keyed){seconds[i], i};
+        qsort(order, n, sizeof *order, longest_first);
+        for (int i = 0; i < c->count; i++)
+            column->queue[i] = order[i].index;
+    } else {
+        free(column->queue);
+        column->queue = NULL;
+    }
+    free(order);
+    return column->queue;
+}
+
+/* ---- partitions -------------------------------------------------------------------- */
 
 sc_status sc_partition_init(sc_partition *p, int cap)
 {
@@ -125,8 +127,7 @@ void sc_partition_sort(sc_partition *p)
     qsort(p->sizes, (size_t)p->groups, sizeof *p->sizes, larger_first);
 }
 
-/* ---- the queue ----------------------------------------------------------------------------------
- */
+/* ---- the queue --------------------------------------------------------------------- */
 
 /* A binary heap of groups by (time they are free, index). */
 static bool sooner(const double *free_at, int a, int b)
@@ -165,22 +166,21 @@ static void judge(sc_partition *p)
 
 sc_status sc_simulate(sc_costs *c, sc_partition *p, const sc_trace *trace)
 {
-    const sc_cost_column *first = sc_costs_column(c, p->sizes[0]);
+    const int *queue = sc_costs_queue(c, p->sizes[0]);
     int *heap = sc_alloc((size_t)p->groups, sizeof *heap);
     const double **seconds = sc_alloc((size_t)p->groups, sizeof *seconds);
-    sc_status status = first && heap && seconds ? SC_OK : SC_ENOMEM;
+    sc_status status = queue && heap && seconds ? SC_OK : SC_ENOMEM;
     for (int g = 0; g < p->groups && status == SC_OK; g++) {
-        const sc_cost_column *column = sc_costs_column(c, p->sizes[g]);
-        if (!column) {
+        seconds[g] = sc_costs_seconds(c, p->sizes[g]);
+        if (!seconds[g]) {
             status = SC_ENOMEM;
             break;
         }
-        seconds[g] = column->seconds;
         heap[g] = g; /* in order of index: already a heap while all are free at 0 */
         p->finish[g] = 0;
     }
     for (int i = 0; i < c->count && status == SC_OK; i++) {
-        int job = first->queue[i], g = heap[0];
+        int job = queue[i], g = heap[0];
         if (trace) {
             trace->group[job] = g;
             trace->start[job] = p->finish[g];

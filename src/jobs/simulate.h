@@ -7,8 +7,7 @@
 /* Predicted seconds of every job to do on a group of one size, and the queue of such groups. */
 typedef struct sc_cost_column {
     double *seconds; /* [count] */
-    int *queue;      /* [count] longest first */
-    double sum, longest;
+    int *queue;      /* [count] longest first; made when first asked for */
 } sc_cost_column;
 
 /* The jobs to plan; a column a group size, made when first asked for. */
@@ -22,7 +21,8 @@ typedef struct sc_costs {
 sc_status sc_costs_init(const sc_job *jobs, int count, const sc_machine *m, sc_costs *out);
 void sc_costs_free(sc_costs *c);
 /* NULL on failure */
-const sc_cost_column *sc_costs_column(sc_costs *c, int size);
+const double *sc_costs_seconds(sc_costs *c, int size);
+const int *sc_costs_queue(sc_costs *c, int size);
 
 /* Groups by size, largest first, and what the simulation says about them. */
 typedef struct sc_partition {
@@ -46,5 +46,16 @@ typedef struct sc_trace {
 /* A free group takes the next job of the queue; of groups free at the same time the first one. The
  * queue is that of the largest group. Fills finish, makespan, unevenness. trace may be NULL. */
 sc_status sc_simulate(sc_costs *c, sc_partition *p, const sc_trace *trace);
+
+/* The two best different partitions so far, and one to try things on. */
+typedef struct sc_search {
+    sc_costs costs;
+    int ranks, most_groups;
+    sc_partition best, second, trial;
+    int64_t work; /* simulated (jobs + groups) of the greedy part */
+    int tries;
+} sc_search;
+/* Fills best and second. The partitions have room for most_groups groups, which is at least 1. */
+sc_status sc_search_run(sc_search *s, int force_group);
 
 #endif

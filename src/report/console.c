@@ -61,8 +61,7 @@ sc_status sc_console_open(sc_progress_mode mode, int jobs, sc_console **out)
     return SC_OK;
 }
 
-/* ---- the matrix line ---------------------------------------------------------------------------
- */
+/* ---- the matrix line --------------------------------------------------------------- */
 
 static void clock_text(double seconds, sc_text *out)
 {
@@ -88,8 +87,7 @@ static void matrix_text(const sc_console *c, sc_text *out)
     }
 }
 
-/* ---- live
- * ---------------------------------------------------------------------------------------- */
+/* ---- live -------------------------------------------------------------------------- */
 
 static void erase(sc_console *c)
 {
@@ -146,8 +144,7 @@ static void redraw(sc_console *c, bool now)
     flush(c);
 }
 
-/* ---- rows
- * ---------------------------------------------------------------------------------------- */
+/* ---- rows -------------------------------------------------------------------------- */
 
 static row *row_of(sc_console *c, int job)
 {
