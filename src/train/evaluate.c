@@ -91,7 +91,10 @@ sc_status sc_trainer_validate(sc_trainer *t, sc_epoch_metrics *m)
     sc_pass_sums sums = {0};
     sc_batch b;
     bool stop = false;
-    sc_status status = encode_texts(t);
+    sc_status status = SC_OK;
+    if (!o->sync_bn && t->comm->size > 1) /* each rank has its own statistics: rank 0's count */
+        SC_TRY(sc_params_broadcast_buffers(t->params, t->comm));
+    status = encode_texts(t);
     if (status == SC_OK)
         status = sc_row_source_begin(t->source, &(sc_epoch_request){.order = t->val_order,
                                                                     .count = o->split->val_count,
