@@ -1,0 +1,224 @@
+/* step_bench: the whole training step (forward, backward, AdamW) of a model on the CPU backend, on
+ * random pixels and tokens, and where its time goes.
+ *
+ *   step_bench [--image resnet18] [--text clip:ViT-B/32] [--batch 32] [--size 224] [--texts 9]
+ *              [--length 20] [--vocabulary 49408] [--threads 2] [--steps 15] [--precision
+ * bf16|fp32]
+ *              [--profile N] [--processor-time 0|1]
+ *
+ * Prints the median, the least and the memory; --profile N also the N most expensive nodes.
+ * --processor-time 1 counts the first thread's processor time: for --threads 1 on a busy machine.
+ */
+#include "superclip/model.h"
+
+#include "step_profile.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+typedef struct options {
+    const char *image, *text, *precision;
+    int batch, size, texts, length, vocabulary, threads, steps, profile, processor_time;
+} options;
+
+static int read_options(int argc, char **argv, options *o)
+{
+    *o = (options){"resnet18", "clip:ViT-B/32", "bf16", 32, 224, 9, 20, 49408, 2, 15, 0, 0};
+    const struct {
+        const char *name;
+        const char **text;
+        int *number;
+    } table[] = {
+        {"--image", &o->image, NULL},         {"--text", &o->text, NULL},
+        {"--precision", &o->precision, NULL}, {"--batch", NULL, &o->batch},
+        {"--size", NULL, &o->size},           {"--texts", NULL, &o->texts},
+        {"--length", NULL, &o->length},       {"--vocabulary", NULL, &o->vocabulary},
+        {"--threads", NULL, &o->threads},     {"--steps", NULL, &o->steps},
+        {"--profile", NULL, &o->profile},     {"--processor-time", NULL, &o->processor_time},
+    };
+    for (int i = 1; i < argc; i += 2) {
+        size_t k = 0, n = sizeof table / sizeof *table;
+        while (k < n && strcmp(argv[i], table[k].name) != 0)
+            k++;
+        if (k == n || i + 1 == argc) {
+            fprintf(stderr, "step_bench: %s: unknown, or without its value\n", argv[i]);
+            return 1;
+        }
+        if (table[k].text)
+            *table[k].text = argv[i + 1];
+        else
+            *table[k].number = atoi(argv[i + 1]);
+    }
+    return o->steps < 1 || o->batch < 1 || o->texts < 1 || o->length < 2;
+}
+
+typedef struct bench {
+    options o;
+    sc_device *d;
+    sc_graph *g;
+    sc_params *p;
+    sc_program *program;
+    sc_comm *comm;
+} bench;
+
+static sc_status fill_inputs(bench *b)
+{
+    const options *o = &b->o;
+    size_t pixels = (size_t)o->batch * (size_t)o->size * (size_t)o->size * 3;
+    uint8_t *images = sc_alloc(pixels, 1);
+    sc_augment *draws = sc_alloc((size_t)o->batch, sizeof *draws);
+    int32_t *tokens = sc_alloc((size_t)(o->texts * o->length), sizeof *tokens);
+    int32_t *small = sc_alloc((size_t)(o->texts + o->batch), sizeof *small);
+    float *weights = sc_alloc((size_t)o->texts, sizeof *weights);
+    sc_status status = SC_ENOMEM;
+    if (!images || !draws || !tokens || !small || !weights)
+        goto done;
+    uint32_t s = 1;
+    for (size_t i = 0; i < pixels; i++)
+        images[i] = (uint8_t)((s = s * 1664525u + 1013904223u) >> 24);
+    for (int i = 0; i < o->texts * o->length; i++)
+        tokens[i] = (int32_t)((s = s * 1664525u + 1013904223u) >> 8) % o->vocabulary;
+    SC_TRY_GOTO(sc_program_write(b->program, "images", images));
+    SC_TRY_GOTO(sc_program_write(b->program, "draws", draws));
+    SC_TRY_GOTO(sc_program_write(b->program, "tokens", tokens));
+    for (int i = 0; i < o->texts; i++)
+        small[i] = o->length - 1;
+    SC_TRY_GOTO(sc_program_write(b->program, "text_end", small));
+    for (int i = 0; i < o->texts; i++)
+        small[i] = i;
+    SC_TRY_GOTO(sc_program_write(b->program, "text_class", small));
+    for (int i = 0; i < o->batch; i++)
+        small[i] = i % o->texts;
+    SC_TRY_GOTO(sc_program_write(b->program, "labels", small));
+    for (int i = 0; i < o->texts; i++)
+        weights[i] = 1;
+    status = sc_program_write(b->program, "class_weights", weights);
+done:
+    free(images);
+    free(draws);
+    free(tokens);
+    free(small);
+    free(weights);
+    return status;
+}
+
+static sc_status build(bench *b)
+{
+    const options *o = &b->o;
+    sc_device_options device = {o->threads,
+                                strcmp(o->precision, "fp32") == 0 ? SC_FP32 : SC_BF16_MIXED, NULL};
+    SC_TRY(sc_backend_cpu()->open(&device, &b->d));
+    profile_attach(b->d);
+    profile_use_processor_time(o->processor_time);
+    sc_model_spec spec = {
+        .image_encoder = o->image,
+        .text_encoder = o->text,
+        .embed_dim = 512,
+        .img_size = o->size,
+        .train_size = o->size,
+        .vocabulary = o->vocabulary,
+        .context = 77,
+        .classes = o->texts,
+        .texts = o->texts,
+        .text_length = o->length,
+        .temperature = 0.07,
+        .loss = {.superclip = true, .class_weight = 1, .contrastive_weight = 1, .tau0 = 0.07}};
+    sc_model_io io = {false, false};
+    SC_TRY(sc_model_record(&spec, SC_MODEL_TRAIN, &io, &b->g));
+    SC_TRY(sc_params_create(b->d, b->g, &b->p));
+    SC_TRY(sc_params_init(b->p, 42));
+    b->comm = sc_comm_single();
+    if (!b->comm)
+        return SC_ENOMEM;
+    int64_t rows = o->batch;
+    sc_program_desc desc = {.graph = b->g, .rows_local = rows, .rows = &rows, .training = true};
+    SC_TRY(sc_programs_compile(b->d, b->p, b->comm, &desc, 1, &b->program));
+    return fill_inputs(b);
+}
+
+static sc_status step(bench *b, double seconds[3])
+{
+    const sc_adamw adamw = {1e-4, 0.9, 0.999, 1e-8, 0.01, 0};
+    double t0 = profile_now();
+    SC_TRY(sc_program_forward(b->program));
+    double t1 = profile_now();
+    SC_TRY(sc_program_backward(b->program));
+    SC_TRY(sc_program_reduce(b->program));
+    double t2 = profile_now();
+    SC_TRY(sc_params_update(b->p, &adamw));
+    seconds[0] = t1 - t0;
+    seconds[1] = t2 - t1;
+    seconds[2] = profile_now() - t2;
+    return SC_OK;
+}
+
+static int ascending(const void *a, const void *b)
+{
+    double d = *(const double *)a - *(const double *)b;
+    return d < 0 ? -1 : d > 0;
+}
+static double median(double *v, int n)
+{
+    qsort(v, (size_t)n, sizeof *v, ascending);
+    return v[n / 2];
+}
+
+static sc_status measure(bench *b)
+{
+    const int n = b->o.steps;
+    double *t = sc_alloc((size_t)n * 4, sizeof *t), parts[3];
+    if (!t)
+        return SC_ENOMEM;
+    sc_status status = SC_OK;
+    for (int i = 0; i < 3; i++) /* the first steps touch their pages */
+        SC_TRY_GOTO(step(b, parts));
+    profile_reset();
+    struct rusage before, after;
+    getrusage(RUSAGE_SELF, &before);
+    for (int i = 0; i < n; i++) {
+        SC_TRY_GOTO(step(b, parts));
+        for (int k = 0; k < 3; k++)
+            t[k * n + i] = parts[k];
+        t[3 * n + i] = parts[0] + parts[1] + parts[2];
+    }
+    getrusage(RUSAGE_SELF, &after);
+    float losses[3];
+    SC_TRY_GOTO(sc_program_read(b->program, "losses", losses));
+    double total = median(t + 3 * n, n);
+    sc_program_memory m = sc_program_memory_of(b->program);
+    printf("%s\n", b->d->description);
+    printf("step: median %.1f ms, least %.1f ms (forward %.1f, backward %.1f, adamw %.1f), %.1f "
+           "images/s, loss %.4f\n",
+           total * 1e3, t[3 * n] * 1e3, median(t, n) * 1e3, median(t + n, n) * 1e3,
+           median(t + 2 * n, n) * 1e3, b->o.batch / total, (double)losses[0]);
+    printf("page faults a step: %.1f; memory: activations %.0f, saved %.0f, scratch %.0f, process "
+           "%.0f MB\n",
+           (double)(after.ru_minflt - before.ru_minflt) / n, (double)m.arena * 1e-6,
+           (double)m.saved * 1e-6, (double)m.scratch * 1e-6, (double)after.ru_maxrss * 1e-3);
+    if (b->o.profile > 0)
+        profile_print(n, b->o.profile);
+done:
+    free(t);
+    return status;
+}
+
+int main(int argc, char **argv)
+{
+    bench b = {0};
+    if (read_options(argc, argv, &b.o))
+        return 1;
+    sc_status status = build(&b);
+    if (status == SC_OK)
+        status = measure(&b);
+    if (status != SC_OK)
+        fprintf(stderr, "step_bench: %s: %s\n", sc_status_name(status), sc_message());
+    sc_program_free(b.program);
+    sc_params_free(b.p);
+    sc_graph_free(b.g);
+    if (b.comm)
+        b.comm->free(b.comm);
+    if (b.d)
+        b.d->backend->close(b.d);
+    return status != SC_OK;
+}
