@@ -108,6 +108,7 @@ static sc_status read_pixels(png_reader *r, sc_image *out)
     png_set_read_fn(r->lib, r, on_read);
     png_set_crc_action(r->lib, PNG_CRC_ERROR_QUIT, PNG_CRC_ERROR_QUIT);
     png_set_benign_errors(r->lib, 0);
+    png_set_check_for_invalid_index(r->lib, -1); /* such pixels are black */
     png_set_keep_unknown_chunks(r->lib, PNG_HANDLE_CHUNK_NEVER, NULL, -1);
     png_set_user_limits(r->lib, 0x7fffffff / 8, 0x7fffffff / 8); /* the pixel limit is ours */
     png_set_chunk_malloc_max(r->lib, 8 << 20);
