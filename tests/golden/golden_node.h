@@ -152,7 +152,7 @@ static inline sc_status golden_open_param(golden_node *g, const golden_case *c, 
         p->desc.kind = SC_PARAM_COUNTER;
         return SC_OK;
     }
-    p->desc.kind = golden_numbered(c, "dparam", k) != NULL ? SC_PARAM_WEIGHT : SC_PARAM_BUFFER;
+    p->desc.kind = golden_numbered(c, "after", k) != NULL ? SC_PARAM_BUFFER : SC_PARAM_WEIGHT;
     p->desc.shape = t->shape;
     size_t bytes = b->param_elements(g->device, &p->desc) * sc_dtype_size(b->real);
     SC_TRY(b->alloc(g->device, bytes, &p->value));
@@ -187,7 +187,7 @@ static inline sc_status golden_node_open(sc_device *d, const sc_comm *comm, cons
                                (n->op == SC_OP_BATCH_NORM && n->n_params == 4));
          n->n_params++)
         SC_TRY(golden_open_param(g, c, n->n_params));
-    n->training = true;
+    n->training = golden_attr(c, "training", 1) != 0;
     n->precision = d->precision;
     n->comm = comm;
     g->rows = n->in[0].desc.shape.d[0];

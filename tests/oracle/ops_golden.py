@@ -3,7 +3,8 @@
     /opt/oracle/bin/python tests/oracle/ops_golden.py tests/golden/ops.golden
 
 Tensors of a case: in<k>, param<k> -> out<k>; dout<k> -> din<k>, dparam<k>; after<k> is parameter k
-behind the forward pass (running statistics). Attributes are the fields of sc_attrs.
+behind the forward pass (running statistics). Attributes are the fields of sc_attrs, and "training"
+(1 unless given).
 """
 import sys
 
@@ -28,7 +29,7 @@ def i32(values):
     return torch.tensor(values, dtype=torch.int32)
 
 
-def run(name, op, attrs, ins, params, function, extra=None, no_grad=()):
+def run(name, op, attrs, ins, params, function, extra=None):
     """function(ins, params) -> outputs; the gradient of out0 is random."""
     ins = [leaf(t) if t.is_floating_point() else t for t in ins]
     params = [leaf(t) for t in params]
@@ -45,8 +46,7 @@ def run(name, op, attrs, ins, params, function, extra=None, no_grad=()):
         if t.is_floating_point():
             tensors[f"din{k}"] = t.grad
     for k, t in enumerate(params):
-        if k not in no_grad:
-            tensors[f"dparam{k}"] = t.grad if t.grad is not None else torch.zeros_like(t)
+        tensors[f"dparam{k}"] = t.grad if t.grad is not None else torch.zeros_like(t)
     tensors.update(extra() if extra else {})
     golden.case(f"{op}/{name}", op, attrs, tensors)
 
@@ -81,6 +81,14 @@ def batch_norm():
         run(name, "batch_norm", {"eps": 1e-5, "momentum": 0.1, "relu": relu, "running": running}, x,
             [randn(c), randn(c)], function,
             lambda: {"param2": before[0], "param3": before[1], "after2": mean, "after3": var})
+    for name, relu in [("eval", 0), ("eval_relu", 1)]:  # forward only
+        x, mean, weight, bias = randn(2, 3, 5, 2), randn(3), randn(3), randn(3)
+        var = randn(3).abs() + 0.1
+        y = F.batch_norm(x, mean, var, weight, bias, False, 0.1, 1e-5)
+        golden.case(f"batch_norm/{name}", "batch_norm",
+                    {"eps": 1e-5, "momentum": 0.1, "relu": relu, "training": 0},
+                    {"in0": x, "param0": weight, "param1": bias, "param2": mean, "param3": var,
+                     "out0": F.relu(y) if relu else y, "after2": mean, "after3": var})
 
 
 def pools():
