@@ -234,45 +234,70 @@ sc_status sc_step_dump_gradients(sc_trainer *t, sc_program *p, const sc_batch *b
     return add_set(d, "grad", &grads);
 }
 
-static sc_status save(sc_trainer *t, const sc_step_dump *d)
+/* ---- metadata: what the numbers mean -----------------------------------------------------------
+ */
+
+static const char *precision_name(sc_precision_mode p)
+{
+    return p == SC_FP64 ? "fp64" : p == SC_BF16_MIXED ? "bf16" : "fp32";
+}
+
+/* One JSON object under the key "step"; safetensors allows texts only. */
+static sc_status describe(const sc_trainer *t, const sc_batch *b, sc_json_writer *w)
 {
     const sc_train_options *o = t->o;
-    char number[8][40];
-    snprintf(number[0], 40, "%d", o->fold);
-    snprintf(number[1], 40, "%d", t->state.epoch);
-    snprintf(number[2], 40, "%lld", (long long)t->state.step);
-    snprintf(number[3], 40, "%lld", (long long)sc_params_step(t->params));
-    snprintf(number[4], 40, "%.17g", o->weight_decay);
-    snprintf(number[5], 40, "%d", o->img_size);
-    snprintf(number[6], 40, "%s", o->freeze_bn || o->freeze_image ? "running" : "batch");
-    snprintf(number[7], 40, "%.17g", t->spec.loss.tau0);
-    char *loss =
-        sc_format("{\"superclip\": %s, \"class_weight\": %.17g, \"contrastive_weight\": %.17g, "
-                  "\"focal\": %s, \"focal_alpha\": %.17g, \"focal_gamma\": %.17g, "
-                  "\"multi_positive\": %s}",
-                  o->loss.superclip ? "true" : "false", o->loss.class_weight,
-                  o->loss.contrastive_weight, o->loss.focal ? "true" : "false", o->loss.focal_alpha,
-                  o->loss.focal_gamma, o->loss.multi_positive ? "true" : "false");
-    char *path = sc_format("%s/step_%04d.safetensors", o->dump_dir, t->dumped + 1);
-    const char *metadata[] = {
-        "format",        "sc_mpi step",    "fold",         number[0],       "epoch",
-        number[1],       "step",           number[2],      "updates",       number[3],
-        "weight_decay",  number[4],        "img_size",     number[5],       "batch_norm",
-        number[6],       "tau0",           number[7],      "loss",          loss ? loss : "",
-        "image_encoder", o->image_encoder, "text_encoder", o->text_encoder, NULL};
-    sc_status status = loss && path ? sc_make_dirs(o->dump_dir) : SC_ENOMEM;
+    w->compact = true;
+    sc_jw_object(w, NULL);
+    sc_jw_string(w, "image_encoder", o->image_encoder);
+    sc_jw_string(w, "text_encoder", o->text_encoder);
+    sc_jw_string(w, "precision", precision_name(t->device->precision));
+    sc_jw_int(w, "fold", o->fold);
+    sc_jw_int(w, "epoch", t->state.epoch + 1);
+    sc_jw_int(w, "step", t->state.step + 1);
+    sc_jw_int(w, "updates", sc_params_step(t->params)); /* AdamW's, this one included */
+    sc_jw_int(w, "img_size", o->img_size);
+    sc_jw_int(w, "row_size",
+              sc_dataset_row_size(o->dataset, o->augment ? SC_ROW_TRAIN : SC_ROW_EVAL));
+    sc_jw_number(w, "weight_decay", o->weight_decay);
+    sc_jw_number(w, "tau0", t->spec.loss.tau0);
+    sc_jw_bool(w, "running_statistics", o->freeze_bn || o->freeze_image);
+    sc_jw_bool(w, "superclip", o->loss.superclip);
+    sc_jw_number(w, "class_weight", o->loss.class_weight);
+    sc_jw_number(w, "contrastive_weight", o->loss.contrastive_weight);
+    sc_jw_bool(w, "focal", o->loss.focal);
+    sc_jw_number(w, "focal_alpha", o->loss.focal_alpha);
+    sc_jw_number(w, "focal_gamma", o->loss.focal_gamma);
+    sc_jw_bool(w, "multi_positive", o->loss.multi_positive);
+    sc_jw_list(w, "paths");
+    for (int64_t i = 0; i < b->rows_global; i++)
+        sc_jw_string(w, NULL, sc_dataset_path(o->dataset, b->samples[i]));
+    sc_jw_end(w);
+    sc_jw_end(w);
+    return sc_text_status(&w->text);
+}
+
+static sc_status save(const sc_trainer *t, const sc_batch *b, const sc_step_dump *d)
+{
+    sc_json_writer w;
+    sc_jw_init(&w);
+    char *path = sc_format("%s/step_%04d.safetensors", t->o->dump_dir, t->dumped + 1);
+    sc_status status = path ? describe(t, b, &w) : SC_ENOMEM;
     if (status == SC_OK)
+        status = sc_make_dirs(t->o->dump_dir);
+    if (status == SC_OK) {
+        const char *metadata[] = {"format", "pt", "step", w.text.data, NULL};
         status = sc_safetensors_save(path, &d->set, metadata);
-    free(loss);
+    }
+    sc_jw_free(&w);
     free(path);
     return status;
 }
 
-sc_status sc_step_dump_finish(sc_trainer *t, sc_step_dump *d)
+sc_status sc_step_dump_finish(sc_trainer *t, const sc_batch *b, sc_step_dump *d)
 {
     SC_TRY(add_parameters(t, "updated", d));
     if (t->leader)
-        SC_TRY(save(t, d));
+        SC_TRY(save(t, b, d));
     t->dumped++;
     return SC_OK;
 }

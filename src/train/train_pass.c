@@ -110,7 +110,7 @@ static sc_status run_step(sc_trainer *t, sc_program *p, const sc_batch *b, doubl
         SC_TRY_GOTO(sc_step_dump_gradients(t, p, b, dump));
     SC_TRY_GOTO(sc_params_update(t->params, &adamw));
     if (dump)
-        SC_TRY_GOTO(sc_step_dump_finish(t, dump));
+        SC_TRY_GOTO(sc_step_dump_finish(t, b, dump));
 done:
     sc_step_dump_free(dump);
     return status;

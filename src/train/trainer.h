@@ -147,7 +147,7 @@ sc_status sc_trainer_save_predictions(const sc_trainer *t);
 typedef struct sc_step_dump sc_step_dump;
 sc_status sc_step_dump_begin(sc_trainer *t, const sc_batch *b, sc_step_dump **out);
 sc_status sc_step_dump_gradients(sc_trainer *t, sc_program *p, const sc_batch *b, sc_step_dump *d);
-sc_status sc_step_dump_finish(sc_trainer *t, sc_step_dump *d);
+sc_status sc_step_dump_finish(sc_trainer *t, const sc_batch *b, sc_step_dump *d);
 void sc_step_dump_free(sc_step_dump *d);
 
 /* checkpoint_save.c: leader only */
