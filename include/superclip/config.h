@@ -85,8 +85,10 @@ char *sc_options_markdown(void);
 
 /* Writes every key of the config into the open object of w, in table order. */
 void sc_config_write(const sc_config *c, sc_json_writer *w);
-/* The keys that change the training (not epochs, num_workers, gpu_id, name, log settings), as one
- * compact JSON object: what a checkpoint is bound to. Caller frees. */
+/* The keys that change the training (not epochs, use_cv, save_best, num_workers, gpu_id, name,
+ * checkpoint_interval_s), as one compact JSON object: what a checkpoint is bound to. Class texts are in
+ * it by content, wherever they came from; options of the run (overfit, init_from) are the caller's to
+ * add. Caller frees; NULL on failure. */
 char *sc_config_identity(const sc_config *c);
 
 /* Texts of every class of the data, in class order: given texts, else the template. A class without

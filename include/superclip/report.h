@@ -27,17 +27,21 @@ const char *sc_run_log_path(const sc_run_log *l);
 /* A line, with "[fold k] " before it when fold > 0. A full disk is reported once, training goes on. */
 void sc_run_log_line(sc_run_log *l, int fold, const char *line);
 
-/* The console. live: one line a running job and one for the matrix, redrawn; plain: whole lines only. */
+/* The console, on standard output. live: one line a running job and one for the matrix, redrawn in place
+ * at most ten times a second, never wider than the terminal; plain: whole lines only, the end of every
+ * pass and of a long one at most ten, 5 s apart. Safe to call from several threads. */
 typedef enum sc_progress_mode { SC_PROGRESS_AUTO, SC_PROGRESS_LIVE, SC_PROGRESS_PLAIN } sc_progress_mode;
 typedef struct sc_console sc_console;
 /* AUTO: live when the launcher's standard output is a terminal (readlink /proc/PPID/fd/1 under
- * mpirun, whose ranks always see a pseudo terminal). */
+ * mpirun, whose ranks always see a pseudo terminal), TERM is set and not dumb, NO_COLOR is not set. */
 sc_status sc_console_open(sc_progress_mode mode, int jobs, sc_console **out);
 void sc_console_close(sc_console *c);
 void sc_console_line(sc_console *c, const char *line);                       /* a whole line, kept */
+/* Progress of a running job; `label` ("[fold 2]", or NULL) goes before the line. */
 void sc_console_job(sc_console *c, int job, const char *label, const sc_progress_state *s);
 void sc_console_job_done(sc_console *c, int job);
-/* The matrix line: done of total jobs, fraction of all work done, for the ETA. */
+/* The matrix line: jobs that ended well, jobs that failed, and the fraction of all work done, from which
+ * the ETA comes (work done in an earlier run, the first fraction told, does not count as speed). */
 void sc_console_matrix(sc_console *c, int done, int failed, double fraction);
 
 #endif
