@@ -14,8 +14,8 @@
 
 struct sc_dataset {
     int32_t labels[FAKE_SAMPLES];
-    bool bad[FAKE_SAMPLES];     /* reading it fails */
-    int delay_us[FAKE_SAMPLES]; /* reading it takes this long */
+    atomic_bool bad[FAKE_SAMPLES]; /* reading it fails; loaders may be reading ahead */
+    int delay_us[FAKE_SAMPLES];    /* reading it takes this long */
     atomic_int reads;
 };
 

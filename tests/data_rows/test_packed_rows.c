@@ -124,7 +124,6 @@ static void rows_come_from_the_shards(void **state)
 }
 
 /* Flips one byte of the sample's evaluation row, which lies in the first shard. */
- */
 static void damage_row(const packed *p, int64_t sample)
 {
     sc_dataset *d = NULL;
