@@ -9,44 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- a group of one, for ops whose rows every rank has ------------------------------------------
- */
-
-static sc_status alone_reduce(const sc_comm *c, void *buf, size_t n, sc_dtype t, sc_reduce op)
-{
-    (void)c, (void)buf, (void)n, (void)t, (void)op;
-    return SC_OK;
-}
-
-static sc_status alone_gather(const sc_comm *c, const void *send, void *recv, const int64_t *counts,
-                              sc_dtype t)
-{
-    (void)c;
-    if (recv != send && counts[0] > 0)
-        memcpy(recv, send, (size_t)counts[0] * sc_dtype_size(t));
-    return SC_OK;
-}
-
-static sc_status alone_broadcast(const sc_comm *c, void *buf, size_t bytes, int root)
-{
-    (void)c, (void)buf, (void)bytes, (void)root;
-    return SC_OK;
-}
-
-static sc_status alone_barrier(const sc_comm *c)
-{
-    (void)c;
-    return SC_OK;
-}
-
-static void alone_free(sc_comm *c)
-{
-    (void)c;
-}
-
-static const sc_comm alone = {
-    0, 1, alone_reduce, alone_gather, alone_broadcast, alone_barrier, alone_free, NULL};
-
 /* ---- shapes and nodes ---------------------------------------------------------------------------
  */
 
@@ -152,182 +114,9 @@ static void make_node(sc_program *p, int i)
     bool group =
         nn_node_is_local(p->graph, from) && !(from->op == SC_OP_BATCH_NORM && p->local_batch_norm);
     to->own_rows = from->n_in > 0 ? n->in[0].desc.shape.d[0] : 0;
-    n->comm = group ? p->comm : &alone;
+    n->comm = group ? p->comm : &nn_alone;
     n->rows = group ? p->rows : &to->own_rows;
     n->rows_global = group ? p->rows_global : to->own_rows;
-}
-
-/* ---- memory -------------------------------------------------------------------------------------
- */
-
-/* Buffers of the plan: data of value i at i, its gradient at V + i, saved memory of node j at 2V +
- * j. */
-typedef struct layout {
-    nn_buffer *buffers;
-    bool *used;
-    size_t count;
-} layout;
-
-static void touch(layout *l, size_t at, int time)
-{
-    nn_buffer *b = &l->buffers[at];
-    if (!l->used[at] || time < b->start)
-        b->start = time;
-    if (!l->used[at] || time > b->end)
-        b->end = time;
-    l->used[at] = true;
-}
-
-static void touch_forward(const sc_program *p, layout *l, int i)
-{
-    const graph_node *node = &p->graph->nodes[i];
-    for (int k = 0; k < node->n_in; k++)
-        touch(l, (size_t)node->in[k], i);
-    for (int k = 0; k < node->n_out; k++)
-        touch(l, (size_t)node->out[k], i);
-    touch(l, 2 * (size_t)p->graph->n_values + (size_t)i, i);
-}
-
-static void touch_backward(const sc_program *p, const nn_flow *flow, layout *l, int i)
-{
-    const graph_node *node = &p->graph->nodes[i];
-    const nn_op_info *info = &nn_ops[node->op];
-    size_t values = (size_t)p->graph->n_values;
-    int time = 2 * p->graph->n_nodes - 1 - i;
-    for (int k = 0; k < node->n_in; k++) {
-        if (info->needs_in >> k & 1)
-            touch(l, (size_t)node->in[k], time);
-        if (nn_takes_gradient(node->op, k) && flow->value[node->in[k]])
-            touch(l, values + (size_t)node->in[k], time);
-    }
-    for (int k = 0; k < node->n_out; k++) {
-        if (info->needs_out >> k & 1)
-            touch(l, (size_t)node->out[k], time);
-        if (flow->value[node->out[k]])
-            touch(l, values + (size_t)node->out[k], time);
-    }
-    touch(l, 2 * values + (size_t)i, time);
-}
-
-/* What has its own memory leaves the plan and gets a place in `io`. */
-static void move_to_io(sc_program *p, layout *l)
-{
-    size_t values = (size_t)p->graph->n_values;
-    for (size_t i = 0; i < values; i++) {
-        program_value *v = &p->values[i];
-        if (v->keeps_data) {
-            v->data_at = p->io_bytes;
-            p->io_bytes += nn_align(v->bytes);
-            l->used[i] = false;
-        }
-        if (v->keeps_grad) {
-            v->grad_at = p->io_bytes;
-            p->io_bytes += nn_align(v->bytes);
-            l->used[values + i] = false;
-        }
-    }
-}
-
-static sc_status plan_arena(layout *l, size_t *total)
-{
-    nn_buffer *compact = sc_alloc(l->count, sizeof *compact);
-    size_t n = 0;
-    if (compact == NULL)
-        return SC_ENOMEM;
-    for (size_t i = 0; i < l->count; i++)
-        if (l->used[i] && l->buffers[i].bytes > 0)
-            compact[n++] = l->buffers[i];
-    sc_status status = nn_plan(compact, n, total);
-    for (size_t i = 0, k = 0; i < l->count; i++)
-        if (l->used[i] && l->buffers[i].bytes > 0)
-            l->buffers[i].offset = compact[k++].offset;
-    free(compact);
-    return status;
-}
-
-static sc_status node_sizes(sc_program *p, layout *l, size_t *scratch)
-{
-    for (int i = 0; i < p->graph->n_nodes; i++) {
-        size_t saved = 0, need = 0;
-        const sc_backend *b = p->device->backend;
-        if (b->supports != NULL)
-            SC_TRY(b->supports(p->device, &p->nodes[i].op));
-        SC_TRY(b->node_memory(p->device, &p->nodes[i].op, &saved, &need));
-        l->buffers[2 * (size_t)p->graph->n_values + (size_t)i].bytes = saved;
-        p->saved_bytes += saved;
-        if (need > *scratch)
-            *scratch = need;
-    }
-    return SC_OK;
-}
-
-static sc_status plan_memory(sc_program *p, const nn_flow *flow, layout *l, size_t *arena,
-                             size_t *scratch)
-{
-    size_t values = (size_t)p->graph->n_values, nodes = (size_t)p->graph->n_nodes;
-    l->count = 2 * values + nodes;
-    l->buffers = sc_alloc(l->count, sizeof *l->buffers);
-    l->used = sc_alloc(l->count, sizeof *l->used);
-    if (l->buffers == NULL || l->used == NULL)
-        return SC_ENOMEM;
-    for (size_t i = 0; i < values; i++)
-        l->buffers[i].bytes = l->buffers[values + i].bytes = p->values[i].bytes;
-    SC_TRY(node_sizes(p, l, scratch));
-    for (int i = 0; i < p->graph->n_nodes; i++) {
-        touch_forward(p, l, i);
-        if (p->nodes[i].backward)
-            touch_backward(p, flow, l, i);
-    }
-    move_to_io(p, l);
-    return plan_arena(l, arena);
-}
-
-/* ---- addresses ----------------------------------------------------------------------------------
- */
-
-static void give_addresses(sc_program *p, const nn_flow *flow, const layout *l)
-{
-    size_t values = (size_t)p->graph->n_values;
-    char *arena = p->shared->arena;
-    for (size_t i = 0; i < values; i++) {
-        program_value *v = &p->values[i];
-        v->data = v->keeps_data ? p->io + v->data_at : arena + l->buffers[i].offset;
-        if (p->training && flow->value[i])
-            v->grad = v->keeps_grad ? p->io + v->grad_at : arena + l->buffers[values + i].offset;
-    }
-    for (int i = 0; i < p->graph->n_nodes; i++) {
-        const graph_node *from = &p->graph->nodes[i];
-        sc_op_node *n = &p->nodes[i].op;
-        for (int k = 0; k < from->n_in; k++)
-            n->in[k].data = p->values[from->in[k]].data;
-        for (int k = 0; k < from->n_out; k++) {
-            n->out[k].data = p->values[from->out[k]].data;
-            n->out[k].grad = p->values[from->out[k]].grad;
-        }
-        n->saved = arena + l->buffers[2 * values + (size_t)i].offset;
-        n->scratch = p->shared->scratch;
-    }
-}
-
-/* The op that writes a gradient first (in backward order) overwrites, the others add. */
-static sc_status give_gradients(sc_program *p)
-{
-    bool *written = sc_alloc((size_t)p->graph->n_values, sizeof *written);
-    if (written == NULL)
-        return SC_ENOMEM;
-    for (int i = p->graph->n_nodes - 1; i >= 0; i--) {
-        const graph_node *from = &p->graph->nodes[i];
-        for (int k = 0; p->nodes[i].backward && k < from->n_in; k++) {
-            sc_node_value *in = &p->nodes[i].op.in[k];
-            if (!nn_takes_gradient(from->op, k))
-                continue;
-            in->grad = p->values[from->in[k]].grad;
-            in->accumulate = written[from->in[k]];
-            written[from->in[k]] = true;
-        }
-    }
-    free(written);
-    return SC_OK;
 }
 
 static sc_status seed_gradient(sc_program *p)
@@ -364,7 +153,7 @@ static sc_status prepare_nodes(sc_program *p)
  */
 typedef struct draft {
     nn_flow flow;
-    layout layout;
+    nn_layout layout;
 } draft;
 
 static void draft_free(draft *d)
@@ -409,7 +198,7 @@ static sc_status measure(sc_program *p, const sc_program_desc *d, draft *out)
         make_node(p, i);
         p->nodes[i].backward = p->training && out->flow.node[i];
     }
-    SC_TRY(plan_memory(p, &out->flow, &out->layout, &arena, &scratch));
+    SC_TRY(nn_layout_make(p, &out->flow, &out->layout, &arena, &scratch));
     if (arena > p->shared->arena_bytes)
         p->shared->arena_bytes = arena;
     if (scratch > p->shared->scratch_bytes)
@@ -422,9 +211,9 @@ static sc_status finish(sc_program *p, const draft *d)
     void *io;
     SC_TRY(p->device->backend->alloc(p->device, p->io_bytes, &io));
     p->io = io;
-    give_addresses(p, &d->flow, &d->layout);
+    nn_layout_apply(p, &d->flow, &d->layout);
     if (p->training) {
-        SC_TRY(give_gradients(p));
+        SC_TRY(nn_give_gradients(p));
         SC_TRY(seed_gradient(p));
     }
     return prepare_nodes(p);

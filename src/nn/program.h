@@ -46,4 +46,21 @@ struct sc_program {
     program_shared *shared;
 };
 
+extern const sc_comm nn_alone; /* a group of one */
+
+/* Buffers of the plan: data of value i at i, its gradient at V + i, saved memory of node j at 2V +
+ * j. */
+typedef struct nn_layout {
+    nn_buffer *buffers;
+    bool *used;
+    size_t count;
+} nn_layout;
+/* Asks the backend for every op's memory and finds places: needs of the shared arena and scratch,
+ * and the sizes and offsets of the program's own memory. */
+sc_status nn_layout_make(sc_program *p, const nn_flow *flow, nn_layout *l, size_t *arena,
+                         size_t *scratch);
+/* Final addresses, when arena, scratch and io exist. */
+void nn_layout_apply(sc_program *p, const nn_flow *flow, const nn_layout *l);
+sc_status nn_give_gradients(sc_program *p);
+
 #endif
