@@ -52,17 +52,16 @@ static sc_status check_combinations(const sc_drafts *all, const sc_draft *d)
     return SC_OK;
 }
 
-static void warn_without_effect(const sc_drafts *all, const sc_draft *d, const sc_log *log)
+/* A value someone chose that changes nothing; the default, written out, is no choice. */
+static void warn_if_given(const sc_drafts *all, const sc_draft *d, const char *key, const char *why,
+                          const sc_log *log)
 {
-    for (int i = 0; i < sc_option_count; i++) {
-        const sc_option *o = &sc_option_table[i];
-        if (!o->needs || d->from[i] == SC_FROM_DEFAULT || sc_option_is_default(o, &d->config) ||
-            sc_option_is_on(sc_option_by_key(o->needs), &d->config))
-            continue;
-        char place[1024];
-        sc_draft_place(all, d, o->key, place, sizeof place);
-        sc_warn(log, "%s has no effect while %s is off", place, o->needs);
-    }
+    const sc_option *o = sc_option_by_key(key);
+    char place[1024];
+    if (d->from[sc_option_index(o)] == SC_FROM_DEFAULT || sc_option_is_default(o, &d->config))
+        return;
+    sc_draft_place(all, d, key, place, sizeof place);
+    sc_warn(log, "%s has no effect: %s", place, why);
 }
 
 static void warn_of_combinations(const sc_drafts *all, const sc_draft *d, const sc_log *log)
@@ -82,7 +81,19 @@ static void warn_of_combinations(const sc_drafts *all, const sc_draft *d, const 
         sc_draft_place(all, d, "sync_bn", place, sizeof place);
         sc_warn(log, "%s: with sync_bn false the result depends on the number of ranks", place);
     }
-    warn_without_effect(all, d, log);
+    if (!c->use_weighted_sampling && !weighted_loss) {
+        warn_if_given(all, d, "weight_method", "neither sampler nor class loss is weighted", log);
+        warn_if_given(all, d, "weight_smooth_factor", "neither sampler nor class loss is weighted",
+                      log);
+    }
+    for (int i = 0; i < sc_option_count; i++) {
+        const sc_option *o = &sc_option_table[i];
+        char why[96];
+        if (!o->needs || sc_option_is_on(sc_option_by_key(o->needs), c))
+            continue;
+        snprintf(why, sizeof why, "%s is off", o->needs);
+        warn_if_given(all, d, o->key, why, log);
+    }
 }
 
 sc_status sc_drafts_resolve(const sc_drafts *all, const sc_log *log)

@@ -164,8 +164,9 @@ const sc_option sc_option_table[] = {
      .type = SC_OPT_REAL, RANGE(0, 1e9), .initial = "1.0", .identity = true, .group = BALANCE,
      .value = "X", .help = "added to a class's count before the division"},
     {CONFIG("class_weights", class_weights), .flag = "class-weights", .type = SC_OPT_TEXT,
-     .choices = "train|none", .initial = "train", .identity = true, .group = BALANCE,
-     .value = "NAME", .help = "weigh the class loss by the fold's training counts, or not"},
+     .choices = "train|none", .initial = "train", .needs = "use_superclip_loss", .identity = true,
+     .group = BALANCE, .value = "NAME",
+     .help = "weigh the class loss by the fold's training counts, or not"},
 
     {CONFIG("temperature", temperature), .flag = "temperature", .type = SC_OPT_REAL, ABOVE(0, 100),
      .initial = "0.07", .identity = true, .group = LOSS, .value = "X",

@@ -197,8 +197,7 @@ static void flags_override_the_file_for_all_configs(void **state)
     assert_int_equal(first(p)->epochs, 5);
 }
 
-/* ---- names ------------------------------------------------------------------------------------
- */
+/* ---- names ------------------------------------------------------------------------- */
 
 static void expect_names(parsing *p, const char *json, const char *const *names, int count)
 {
@@ -247,8 +246,7 @@ static void ten_thousand_equal_names_take_no_time(void **state)
     sc_text_free(&json);
 }
 
-/* ---- the resolved dump and the identity
- * ---------------------------------------------------------- */
+/* ---- the resolved dump and the identity -------------------------------------------- */
 
 static char *dump(const sc_config *c)
 {
@@ -404,8 +402,7 @@ static void two_names_of_one_thing_are_one_identity(void **state)
     expect_identity(p, json, "{\"class_texts_dict\": {\"a\": \"x\"}}", true);
 }
 
-/* ---- warnings
- * ------------------------------------------------------------------------------------ */
+/* ---- warnings ---------------------------------------------------------------------- */
 
 static void expect_warning(parsing *p, const char *json, const char *word)
 {
@@ -423,9 +420,13 @@ static void warnings_name_the_line(void **state)
     assert_non_null(strstr(warnings(p), expected));
     assert_non_null(strstr(warnings(p), "corrects twice"));
     expect_warning(p, "{\"sync_bn\": false}", "number of ranks");
-    expect_warning(p, "{\"focal_gamma\": 1}", "no effect while use_focal_loss is off");
-    expect_warning(p, "{\"class_loss_weight\": 0.5}", "no effect while use_superclip_loss");
-    expect_warning(p, "{\"early_stopping_min_delta\": 1}", "while early_stopping_patience is off");
+    expect_warning(p, "{\"focal_gamma\": 1}", "no effect: use_focal_loss is off");
+    expect_warning(p, "{\"class_loss_weight\": 0.5}", "no effect: use_superclip_loss is off");
+    expect_warning(p, "{\"early_stopping_min_delta\": 1}",
+                   "effect: early_stopping_patience is off");
+    expect_warning(p, "{\"class_weights\": \"none\"}", "effect: use_superclip_loss is off");
+    expect_warning(p, "{\"weight_method\": \"balanced\"}",
+                   "effect: neither sampler nor class loss");
 }
 
 static void sensible_configs_warn_of_nothing(void **state)
@@ -435,7 +436,8 @@ static void sensible_configs_warn_of_nothing(void **state)
         "{\"use_superclip_loss\": true, \"use_weighted_sampling\": true, \"class_weights\": "
         "\"none\"}",
         "{\"use_superclip_loss\": true, \"use_weighted_sampling\": true, \"use_focal_loss\": true}",
-        "{\"use_weighted_sampling\": true}", "{\"focal_gamma\": 2.0, \"class_loss_weight\": 1}",
+        "{\"use_weighted_sampling\": true, \"weight_method\": \"balanced\"}",
+        "{\"focal_gamma\": 2.0, \"class_loss_weight\": 1}",
         "{\"sync_bn\": false, \"freeze_bn\": true}"};
     for (size_t i = 0; i < sizeof quiet / sizeof quiet[0]; i++) {
         expect_ok(p, quiet[i], "@");
