@@ -12,8 +12,7 @@ const demo_class DEMO_CLASS[DEMO_CLASSES] = {
     {"cup with screws", 44}, {"dynamic hip screw", 56}, {"femoral nail", 40},
     {"no implant", 54},      {"short stem", 24},        {"total hip replacement", 104}};
 
-/* ---- random numbers
- * ------------------------------------------------------------------------------- */
+/* ---- random numbers ------------------------------------------------------------------------- */
 demo_random demo_random_of(uint32_t seed, uint32_t kind, uint32_t index)
 {
     return (demo_random){.key = {seed, 0x64656D6Fu}, .counter = {0, 0, kind, index}};
@@ -39,8 +38,7 @@ int demo_below(demo_random *r, int n)
     return (int)sc_below24(next_word(r), (uint32_t)n);
 }
 
-/* ---- canvas
- * ------------------------------------------------------------------------------------------ */
+/* ---- canvas --------------------------------------------------------------------------------- */
 typedef struct point {
     double x, y;
 } point;
@@ -88,8 +86,7 @@ static void put(const canvas *k, int x, int y, double distance, double soft, dou
     *v = (float)(*v + (level - *v) * cover);
 }
 
-/* A round-ended stroke from a to b whose radius goes from ra to rb; edge: width of its soft border.
- */
+/* A round-ended stroke whose radius goes from ra to rb; edge: width of its soft border. */
 static void stroke(const canvas *k, point from, point to, double ra, double rb, double edge,
                    double level)
 {
@@ -133,8 +130,7 @@ static void cup(const canvas *k, point centre, double r, double thickness, point
         }
 }
 
-/* ---- the hip
- * ------------------------------------------------------------------------------------------- */
+/* ---- the hip -------------------------------------------------------------------------------- */
 static const point HEAD = {-0.13, -0.22}, NECK = {0.03, -0.09}, SHAFT = {0.09, 0.90};
 
 static void draw_body(canvas *k)
@@ -159,8 +155,7 @@ static void draw_body(canvas *k)
     stroke(k, (point){0.045, 0.05}, SHAFT, 0.05, 0.045, 0.03, bone - 0.10); /* marrow */
 }
 
-/* ---- the implants: `m` is the metal's brightness, `w` a width factor near 1
- * ------------------------------ */
+/* ---- the implants: `m` is the metal's brightness, `w` a width factor near 1 ----------------- */
 static void draw_bipolar_head(const canvas *k, double m, double w)
 {
     disc(k, HEAD, 0.155 * w, 0.0, m);
@@ -242,8 +237,7 @@ static void (*const DRAW[DEMO_CLASSES])(const canvas *, double, double) = {
     draw_cup_with_screws, draw_dynamic_hip_screw, draw_femoral_nail,
     draw_no_implant,      draw_short_stem,        draw_total_hip};
 
-/* ---- from the canvas to bytes
- * ------------------------------------------------------------------------------ */
+/* ---- from the canvas to bytes --------------------------------------------------------------- */
 /* The side marker that radiographs carry; it tells nothing about the class. */
 static void draw_marker(canvas *k)
 {

@@ -122,8 +122,7 @@ static sc_status encode_png(const pixels *p, sc_text *out)
     return SC_OK;
 }
 
-/* ---- BMP and TIFF, uncompressed
- * --------------------------------------------------------------------- */
+/* ---- BMP and TIFF, uncompressed ------------------------------------------------------------- */
 static void put_u16(sc_text *t, size_t v)
 {
     const uint8_t b[2] = {(uint8_t)v, (uint8_t)(v >> 8)};
@@ -208,8 +207,7 @@ static sc_status encode_tiff(const pixels *p, sc_text *out)
     return SC_OK;
 }
 
-/* ---- WebP
- * -------------------------------------------------------------------------------------------- */
+/* ---- WebP ----------------------------------------------------------------------------------- */
 static sc_status encode_webp(const pixels *p, sc_text *out)
 {
     uint8_t *bytes = NULL;
@@ -220,8 +218,7 @@ static sc_status encode_webp(const pixels *p, sc_text *out)
     return n > 0 ? SC_OK : sc_fail(SC_EINTERNAL, "cannot encode a WebP image");
 }
 
-/* ---- the door
- * ------------------------------------------------------------------------------------------ */
+/* ---- the door ------------------------------------------------------------------------------- */
 typedef struct encoder {
     const char *extension;
     bool grey; /* can hold one channel */

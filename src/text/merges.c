@@ -4,6 +4,7 @@
  */
 #include "superclip/codec.h"
 #include "superclip/json.h"
+#include "symbols.h"
 #include "text_priv.h"
 
 #include <stdlib.h>
@@ -13,97 +14,13 @@
 #define START_TEXT "<|startoftext|>"
 #define END_TEXT "<|endoftext|>"
 
-/* ---- symbols by their spelling, while a file is read
- * ---------------------------------------------- */
-typedef struct symbol_name {
-    const char *text; /* not NUL-terminated; NULL: an empty place */
-    size_t len;
-    int32_t symbol;
-} symbol_name;
-typedef struct symbol_map {
-    symbol_name *places;
-    size_t mask;
-    size_t count; /* distinct spellings */
-    sc_arena *arena;
-} symbol_map;
-
 typedef struct merge_line {
     const char *left, *right, *joined; /* joined: left_len + right_len bytes */
     size_t left_len, right_len;
     int number; /* in the file, from 1 */
 } merge_line;
 
-static size_t power_above(size_t n)
-{
-    size_t p = 16;
-    while (p < 2 * n)
-        p *= 2;
-    return p;
-}
-
-static size_t hash_bytes(const char *s, size_t n)
-{
-    uint64_t h = 0xCBF29CE484222325u; /* FNV-1a */
-    for (size_t i = 0; i < n; i++)
-        h = (h ^ (uint8_t)s[i]) * 0x100000001B3u;
-    return (size_t)(h ^ h >> 32);
-}
-
-static symbol_name *map_place(const symbol_map *m, const char *s, size_t n)
-{
-    size_t i = hash_bytes(s, n) & m->mask;
-    while (m->places[i].text && (m->places[i].len != n || memcmp(m->places[i].text, s, n) != 0))
-        i = (i + 1) & m->mask;
-    return &m->places[i];
-}
-
-static int32_t map_find(const symbol_map *m, const char *s, size_t n)
-{
-    const symbol_name *p = map_place(m, s, n);
-    return p->text ? p->symbol : -1;
-}
-
-/* A spelling made twice keeps its later number, as a Python dict would. */
-static void map_put(symbol_map *m, const char *s, size_t n, int32_t symbol)
-{
-    symbol_name *p = map_place(m, s, n);
-    m->count += !p->text;
-    *p = (symbol_name){s, n, symbol};
-}
-
-static bool shows_itself(int b)
-{
-    return (b >= 0x21 && b <= 0x7E) || (b >= 0xA1 && b <= 0xAC) || b >= 0xAE;
-}
-
-/* Bytes in CLIP's order: the 188 that show themselves, then the others, spelled U+0100, U+0101, ...
- */
-static sc_status put_bytes(symbol_map *m, int32_t byte_symbol[256])
-{
-    int32_t shown = 0, hidden = 188;
-    for (int b = 0; b < 256; b++) {
-        const bool shows = shows_itself(b);
-        sc_text spelling;
-        byte_symbol[b] = shows ? shown++ : hidden++;
-        if (!m)
-            continue;
-        sc_text_init(&spelling);
-        text_put_code_point(&spelling,
-                            shows ? (uint32_t)b : 0x100u + (uint32_t)byte_symbol[b] - 188u);
-        sc_text_puts(&spelling, "</w>");
-        char *s = spelling.failed ? NULL : sc_arena_strdup(m->arena, spelling.data);
-        const size_t n = spelling.len;
-        sc_text_free(&spelling);
-        if (!s)
-            return SC_ENOMEM;
-        map_put(m, s, n - 4, byte_symbol[b]);
-        map_put(m, s, n, byte_symbol[b] + BPE_WORD_END);
-    }
-    return SC_OK;
-}
-
-/* ---- lines
- * ------------------------------------------------------------------------------------------ */
+/* ---- lines ---------------------------------------------------------------------------------- */
 static bool is_blank(char c)
 {
     return c == ' ' || c == '\t';
@@ -137,8 +54,8 @@ static size_t line_length(const char *s, const char *end, size_t *step)
 static sc_status check_header(const char *path, const symbol_map *m, const char *s, size_t n)
 {
     merge_line line;
-    if (split_line(s, n, &line) && map_find(m, line.left, line.left_len) >= 0 &&
-        map_find(m, line.right, line.right_len) >= 0)
+    if (split_line(s, n, &line) && symbol_find(m, line.left, line.left_len) >= 0 &&
+        symbol_find(m, line.right, line.right_len) >= 0)
         return sc_fail(SC_EFORMAT,
                        "%s:1: the first line is a merge: put a header line such as '#version: 0.2' "
                        "before it",
@@ -175,7 +92,7 @@ static sc_status read_lines(const char *path, const char *text, size_t n, symbol
             memcpy(joined, line->left, line->left_len);
             memcpy(joined + line->left_len, line->right, line->right_len);
             line->joined = joined;
-            map_put(m, joined, line->left_len + line->right_len, BPE_FIRST_MERGE + *count);
+            symbol_put(m, joined, line->left_len + line->right_len, BPE_FIRST_MERGE + *count);
             ++*count;
         }
         s += step;
@@ -185,8 +102,7 @@ static sc_status read_lines(const char *path, const char *text, size_t n, symbol
     return SC_OK;
 }
 
-/* ---- pairs
- * ------------------------------------------------------------------------------------------ */
+/* ---- pairs ---------------------------------------------------------------------------------- */
 static bpe_pair *pair_place(const bpe_table *t, uint64_t key)
 {
     uint64_t h = key * 0x9E3779B97F4A7C15u;
@@ -220,7 +136,7 @@ static sc_status unknown_symbol(const char *path, int number, const char *s, siz
 static sc_status build_pairs(const char *path, const symbol_map *m, const merge_line *lines,
                              int count, bpe_table *t)
 {
-    const size_t places = power_above((size_t)count);
+    const size_t places = symbol_places((size_t)count);
     t->pairs = sc_alloc(places, sizeof *t->pairs);
     if (!t->pairs)
         return SC_ENOMEM;
@@ -229,8 +145,8 @@ static sc_status build_pairs(const char *path, const symbol_map *m, const merge_
         t->pairs[i].key = UINT64_MAX;
     for (int k = 0; k < count; k++) {
         const merge_line *l = &lines[k];
-        const int32_t left = map_find(m, l->left, l->left_len);
-        const int32_t right = map_find(m, l->right, l->right_len);
+        const int32_t left = symbol_find(m, l->left, l->left_len);
+        const int32_t right = symbol_find(m, l->right, l->right_len);
         if (left < 0)
             return unknown_symbol(path, l->number, l->left, l->left_len);
         if (right < 0)
@@ -241,13 +157,12 @@ static sc_status build_pairs(const char *path, const symbol_map *m, const merge_
                            "%s:%d: the merge of line %d again: the merges file is damaged", path,
                            l->number, lines[p->rank].number);
         *p = (bpe_pair){pair_key(left, right), k,
-                        map_find(m, l->joined, l->left_len + l->right_len)};
+                        symbol_find(m, l->joined, l->left_len + l->right_len)};
     }
     return SC_OK;
 }
 
-/* ---- Hugging Face's vocab.json
- * ------------------------------------------------------------------------ */
+/* ---- Hugging Face's vocab.json -------------------------------------------------------------- */
 static sc_status take_id(const char *path, const sc_json_doc *doc, const sc_json *v,
                          const symbol_map *m, bpe_table *t, bool *used)
 {
@@ -260,7 +175,7 @@ static sc_status take_id(const char *path, const sc_json_doc *doc, const sc_json
     if (used[id])
         return sc_json_fail(doc, v, "number %d is given to two tokens", (int)id);
     used[id] = true;
-    const int32_t symbol = map_find(m, key, strlen(key));
+    const int32_t symbol = symbol_find(m, key, strlen(key));
     if (symbol >= 0)
         t->ids[symbol] = (int32_t)id;
     else if (strcmp(key, START_TEXT) == 0)
@@ -307,8 +222,7 @@ done:
     return status;
 }
 
-/* ---- files
- * ---------------------------------------------------------------------------------------------- */
+/* ---- files ---------------------------------------------------------------------------------- */
 static sc_status read_text(const char *path, char **text, size_t *n)
 {
     char *plain;
@@ -330,7 +244,7 @@ static sc_status build_table(const char *path, const char *vocabulary, const cha
                              bpe_table *t)
 {
     symbol_map m = {.arena = sc_arena_new(1 << 20)};
-    const size_t places = power_above(BPE_FIRST_MERGE + BPE_MAX_MERGES);
+    const size_t places = symbol_places(BPE_FIRST_MERGE + BPE_MAX_MERGES);
     merge_line *lines = sc_alloc(BPE_MAX_MERGES, sizeof *lines);
     sc_status status = SC_OK;
     m.places = sc_alloc(places, sizeof *m.places);
@@ -339,7 +253,7 @@ static sc_status build_table(const char *path, const char *vocabulary, const cha
         status = SC_ENOMEM;
         goto done;
     }
-    SC_TRY_GOTO(put_bytes(&m, t->byte_symbol));
+    SC_TRY_GOTO(symbol_put_bytes(&m, t->byte_symbol));
     SC_TRY_GOTO(read_lines(path, text, n, &m, lines, &t->merges));
     t->vocabulary = BPE_FIRST_MERGE + t->merges + 2;
     t->start = t->vocabulary - 2;
@@ -382,7 +296,7 @@ sc_status bpe_table_load(const char *path, bpe_table *out)
     *out = (bpe_table){
         .vocabulary = BPE_FIRST_MERGE + 2, .start = BPE_FIRST_MERGE, .end = BPE_FIRST_MERGE + 1};
     if (!path)
-        return put_bytes(NULL, out->byte_symbol);
+        return symbol_put_bytes(NULL, out->byte_symbol);
     const bool json = has_suffix(path, ".json");
     merges = json ? beside(path, "merges.txt") : sc_strdup(path);
     vocabulary = json                            ? sc_strdup(path)

@@ -5,7 +5,7 @@
 
 #include "superclip/text.h"
 
-/* ---- clean.c, html.c: UTF-8 in, UTF-8 out ---------------------------------------------------- */
+/* ---- clean.c, html.c: UTF-8 in, UTF-8 out --------------------------------------------------- */
 /* Everything CLIP does to a text before the pattern: ftfy's repairs (without mojibake), HTML
  * references twice, white space, lower case. SC_EUSAGE when text is not UTF-8. */
 sc_status text_clean(const char *text, sc_text *out);
@@ -18,11 +18,9 @@ void text_put_code_point(sc_text *out, uint32_t c);
 uint32_t text_next_code_point(const char *s, size_t n, size_t *i);
 uint32_t text_windows_1252(uint32_t c); /* of a C1 control U+0080..U+009F; unassigned stay */
 
-/* ---- merges.c
- * ------------------------------------------------------------------------------------ Symbols are
- * numbered by the layout of OpenAI's tokenizer: 0-255 the bytes (see byte_symbol), 256-511 the same
- * at a word's end, then one per merge.
- */
+/* ---- merges.c ------------------------------------------------------------------------------- */
+/* Symbols are numbered by the layout of OpenAI's tokenizer: 0-255 the bytes (see byte_symbol),
+ * 256-511 the same at a word's end, then one per merge. */
 #define BPE_WORD_END 256
 #define BPE_FIRST_MERGE 512
 #define BPE_MAX_MERGES 48894 /* more lines of a file are not part of CLIP's vocabulary */

@@ -100,8 +100,7 @@ static void draws_are_in_range_and_fair(void **state)
     assert_true(fabs(brightness / N - 1.0) < 5 * 0.1155 / sqrt(N));
 }
 
-/* ---- orders
- * ---------------------------------------------------------------------------------------- */
+/* ---- orders --------------------------------------------------------------------------------- */
 enum { MOST = 70000 };
 static const double CLASS_WEIGHTS[4] = {1.5, 0.25, 0.0, 3.0};
 
