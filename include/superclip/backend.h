@@ -78,7 +78,8 @@ typedef struct sc_attrs {
  *  avg_pool       x [n,C,H,W] -> [n,C], mean over H*W
  *  linear         x [..,in], param0 weight, optional param1 bias [out] -> [..,out], activation.
  *                 The output's kind is the graph's choice (COMPUTE or EXACT).
- *  add            a + b, same shape
+ *  add            a + b, same shape. Both may be one value: the second gradient then accumulates. (No
+ *                 other op gets a value twice.)
  *  layer_norm     over the last dimension, biased variance; params weight, bias
  *  embed          in0 INT32 tokens [T,L]; param0 table [V,W], param1 positions [ctx,W] -> EXACT [T,L,W]
  *  attention      qkv [T,L,3W] (q, k, v one behind the other), causal, heads -> [T,L,W];

@@ -6,6 +6,7 @@
 #include "params.h"
 
 #include <math.h>
+#include <pthread.h>
 #include <stdlib.h>
 
 #define PI 3.14159265358979323846
@@ -32,30 +33,79 @@ static void normal_pair(const uint32_t word[2], double out[2])
     out[1] = radius * sin(angle);
 }
 
+/* Elements [first, first + count) of a tensor; first is a multiple of 4. */
+typedef struct stretch {
+    uint64_t hash, seed;
+    sc_init init;
+    int64_t first, count;
+    float *out; /* [count] */
+    pthread_t thread;
+    bool started;
+} stretch;
+
+static void fill_block(const stretch *s, int64_t i, float *out, int64_t n)
+{
+    const uint32_t key[2] = {(uint32_t)s->seed, SC_STREAM_INIT};
+    uint64_t block = (uint64_t)i / 4;
+    const uint32_t counter[4] = {(uint32_t)block, (uint32_t)(block >> 32), (uint32_t)s->hash,
+                                 (uint32_t)(s->hash >> 32)};
+    uint32_t word[4];
+    double v[4];
+    sc_philox4x32(key, counter, word);
+    if (s->init.kind == SC_INIT_NORMAL) {
+        normal_pair(word, v);
+        normal_pair(word + 2, v + 2);
+    } else {
+        for (int k = 0; k < 4; k++)
+            v[k] = 2 * open_uniform(word[k]) - 1;
+    }
+    for (int64_t k = 0; k < n; k++)
+        out[k] = (float)(s->init.a * v[k]);
+}
+
+static void *fill_stretch(void *arg)
+{
+    const stretch *s = arg;
+    if (s->init.kind == SC_INIT_CONSTANT) {
+        for (int64_t i = 0; i < s->count; i++)
+            s->out[i] = (float)s->init.a;
+        return NULL;
+    }
+    for (int64_t i = 0; i < s->count; i += 4)
+        fill_block(s, s->first + i, s->out + i, s->count - i < 4 ? s->count - i : 4);
+    return NULL;
+}
+
 void sc_init_fill(const char *name, sc_init init, uint64_t seed, int64_t count, float *out)
 {
-    const uint32_t key[2] = {(uint32_t)seed, SC_STREAM_INIT};
-    uint64_t hash = hash_name(name);
-    for (int64_t i = 0; i < count; i += 4) {
-        uint64_t block = (uint64_t)i / 4;
-        const uint32_t counter[4] = {(uint32_t)block, (uint32_t)(block >> 32), (uint32_t)hash,
-                                     (uint32_t)(hash >> 32)};
-        uint32_t word[4];
-        double v[4];
-        sc_philox4x32(key, counter, word);
-        if (init.kind == SC_INIT_NORMAL) {
-            normal_pair(word, v);
-            normal_pair(word + 2, v + 2);
-        }
-        for (int k = 0; k < 4 && i + k < count; k++) {
-            if (init.kind == SC_INIT_CONSTANT)
-                out[i + k] = (float)init.a;
-            else if (init.kind == SC_INIT_NORMAL)
-                out[i + k] = (float)(init.a * v[k]);
-            else
-                out[i + k] = (float)(init.a * (2 * open_uniform(word[k]) - 1));
-        }
+    stretch s = {hash_name(name), seed, init, 0, count, out, 0, false};
+    (void)fill_stretch(&s);
+}
+
+/* The same numbers by several threads: 75 M normals take 3 s on one. */
+static void fill_by_threads(const char *name, sc_init init, uint64_t seed, int64_t count,
+                            float *out, int threads)
+{
+    enum { MOST = 64, WORTH = 1 << 16 };
+    stretch s[MOST];
+    int64_t pieces = count / WORTH + 1;
+    if (pieces > threads)
+        pieces = threads;
+    if (pieces > MOST)
+        pieces = MOST;
+    for (int64_t k = 0; k < pieces; k++) {
+        int64_t first = count / 4 * k / pieces * 4;
+        int64_t end = k + 1 < pieces ? count / 4 * (k + 1) / pieces * 4 : count;
+        s[k] = (stretch){hash_name(name), seed, init, first, end - first, out + first, 0, false};
+        if (k > 0)
+            s[k].started = pthread_create(&s[k].thread, NULL, fill_stretch, &s[k]) == 0;
     }
+    for (int64_t k = 0; k < pieces; k++)
+        if (!s[k].started)
+            (void)fill_stretch(&s[k]);
+    for (int64_t k = 0; k < pieces; k++)
+        if (s[k].started)
+            (void)pthread_join(s[k].thread, NULL);
 }
 
 /* In place, from the back: n floats at the start of `values` become n doubles. */
@@ -82,7 +132,7 @@ sc_status sc_params_init(sc_params *p, uint64_t seed)
         void *host = sc_alloc((size_t)count, sc_dtype_size(real));
         if (host == NULL)
             return SC_ENOMEM;
-        sc_init_fill(item->name, item->init, seed, count, host);
+        fill_by_threads(item->name, item->init, seed, count, host, p->device->threads);
         if (real == SC_F64)
             widen(host, (size_t)count);
         p->device->backend->param_import(p->device, &item->desc, host, nn_param_value(p, item));

@@ -92,6 +92,8 @@ sc_value sc_batch_norm(sc_graph *g, sc_value x, sc_batch_norm_params p, sc_batch
         r.param[1].kind != SC_PARAM_WEIGHT || r.param[2].kind != SC_PARAM_BUFFER ||
         r.param[3].kind != SC_PARAM_BUFFER || r.param[4].kind != SC_PARAM_COUNTER)
         return record_fail(&r, "wants weight, bias, running mean and variance, counter");
+    if (n_in == 2 && x.id == o.residual.id)
+        return record_fail(&r, "the residual must be another value than the input");
     if (n_in == 2 && (!sc_shape_equal(&s, &r.in[1].shape) || r.in[1].rows != r.in[0].rows ||
                       r.in[1].kind != r.in[0].kind))
         return record_fail(&r, "the residual must be like the input");

@@ -1,4 +1,6 @@
-/* After compile nothing is allocated: malloc and its family are counted in this program. */
+/* Memory: after compile nothing is allocated, and wherever memory runs out before that the failure
+ * is a status and nothing leaks. malloc and its family are this program's own.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -10,7 +12,9 @@
 #include "fake_comm.h"
 #include "tiny_model.h"
 
-static long calls; /* since the program began */
+static long calls;        /* since the program began */
+static long live;         /* blocks not freed */
+static long fail_at = -1; /* the call that finds no memory */
 
 #if !defined(__SANITIZE_ADDRESS__)
 /* glibc's own entry points, behind the names that every library here calls. */
@@ -18,29 +22,45 @@ void *__libc_malloc(size_t n);
 void *__libc_calloc(size_t n, size_t size);
 void *__libc_realloc(void *p, size_t n);
 void *__libc_memalign(size_t alignment, size_t n);
+void __libc_free(void *p);
+
+static bool out_of_memory(void)
+{
+    return calls++ == fail_at;
+}
+
+static void *count(void *p)
+{
+    live += p != NULL;
+    return p;
+}
 
 void *malloc(size_t n)
 {
-    calls++;
-    return __libc_malloc(n);
+    return out_of_memory() ? NULL : count(__libc_malloc(n));
 }
 
 void *calloc(size_t n, size_t size)
 {
-    calls++;
-    return __libc_calloc(n, size);
+    return out_of_memory() ? NULL : count(__libc_calloc(n, size));
 }
 
 void *realloc(void *p, size_t n)
 {
-    calls++;
-    return __libc_realloc(p, n);
+    if (out_of_memory())
+        return NULL;
+    return p == NULL ? count(__libc_realloc(p, n)) : __libc_realloc(p, n);
 }
 
 void *aligned_alloc(size_t alignment, size_t n)
 {
-    calls++;
-    return __libc_memalign(alignment, n);
+    return out_of_memory() ? NULL : count(__libc_memalign(alignment, n));
+}
+
+void free(void *p)
+{
+    live -= p != NULL;
+    __libc_free(p);
 }
 #define COUNTED 1
 #else
@@ -77,8 +97,53 @@ static void test_steps_allocate_nothing(void **state)
     tiny_close(&t);
 }
 
+/* From opening the device to a trained step and an export, failing at call k. */
+static sc_status whole_life(void)
+{
+    const int64_t rows = 3;
+    tiny_options o = tiny_defaults();
+    tiny t;
+    sc_tensor_set set = {0};
+    double loss;
+    sc_status status = tiny_open(&o, fake_comm_alone(), &rows, false, &t);
+    if (status == SC_OK)
+        status = tiny_write(&t, fake_comm_alone(), &rows, 0);
+    if (status == SC_OK)
+        status = tiny_gradients(&t, &loss);
+    if (status == SC_OK)
+        status = sc_params_export(t.params, &set);
+    if (status == SC_OK)
+        status = sc_params_import(t.params, &set);
+    sc_tensor_set_free(&set);
+    tiny_close(&t);
+    return status;
+}
+
+static void test_every_allocation_may_fail(void **state)
+{
+    (void)state;
+    if (!COUNTED)
+        skip();
+    assert_int_equal(whole_life(), SC_OK); /* anything kept for ever is allocated now */
+    long first = calls, before = live;
+    assert_int_equal(whole_life(), SC_OK);
+    long needed = calls - first;
+    assert_int_equal(live, before);
+    assert_true(needed > 100);
+    for (long k = 0; k < needed; k++) {
+        before = live;
+        fail_at = calls + k;
+        sc_status status = whole_life();
+        fail_at = -1;
+        if (status != SC_ENOMEM || live != before)
+            fail_msg("allocation %ld of %ld: status %s, %ld blocks left", k, needed,
+                     sc_status_name(status), live - before);
+    }
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_steps_allocate_nothing)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_steps_allocate_nothing),
+                                       cmocka_unit_test(test_every_allocation_may_fail)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

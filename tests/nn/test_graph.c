@@ -102,6 +102,10 @@ static void test_batch_norm(void **state)
     sc_batch_norm(g, x, sc_batch_norm_declare(g, "bn", 3, true), o);
     expect(g, "batch_norm|residual|[n, 3, 4, 4]");
     g = sc_graph_new();
+    o.residual = x = images(g);
+    sc_batch_norm(g, x, sc_batch_norm_declare(g, "bn", 3, true), o);
+    expect(g, "batch_norm|another value");
+    g = sc_graph_new();
     o = (sc_batch_norm_options){.residual = {-1}, .eps = 0, .momentum = 0.1};
     sc_batch_norm(g, images(g), sc_batch_norm_declare(g, "bn", 3, true), o);
     expect(g, "batch_norm|eps 0");

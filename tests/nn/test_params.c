@@ -85,6 +85,36 @@ static void test_init_statistics(void **state)
     free(v);
 }
 
+/* Threads share the work of a large tensor, never its numbers. */
+static void test_init_by_threads(void **state)
+{
+    (void)state;
+    enum { ROWS = 523, COLUMNS = 751 }; /* neither a multiple of 4 */
+    const sc_shape shape = SC_SHAPE(ROWS, COLUMNS);
+    const sc_device_options o = {.threads = 5, .precision = SC_FP64};
+    sc_device *d;
+    sc_params *params;
+    sc_tensor_set set;
+    float *alone = malloc(ROWS * COLUMNS * sizeof *alone);
+    assert_non_null(alone);
+    sc_graph *g = sc_graph_new();
+    sc_value x = sc_input(g, "x", SC_COMPUTE, SC_ROWS_LOCAL, SC_SHAPE(-1, COLUMNS));
+    sc_linear(g, x, sc_weight(g, "w", shape, SC_NORMAL(0.1), true), (sc_param){-1},
+              (sc_linear_options){0});
+    OK(sc_backend_ref()->open(&o, &d));
+    OK(sc_params_create(d, g, &params));
+    OK(sc_params_init(params, 11));
+    OK(sc_params_export(params, &set));
+    sc_init_fill("w", SC_NORMAL(0.1), 11, ROWS * COLUMNS, alone);
+    for (int64_t i = 0; i < ROWS * COLUMNS; i++)
+        assert_true((double)alone[i] == sc_tensor_get(&set.items[0], i));
+    free(alone);
+    sc_tensor_set_free(&set);
+    sc_params_free(params);
+    sc_graph_free(g);
+    d->backend->close(d);
+}
+
 /* ---- order and facts ---------------------------------------------------------------------------
  */
 
@@ -195,11 +225,9 @@ static void test_import_other_types(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_init_golden),
-        cmocka_unit_test(test_init_statistics),
-        cmocka_unit_test(test_info),
-        cmocka_unit_test(test_import_is_strict),
-        cmocka_unit_test(test_import_other_types),
+        cmocka_unit_test(test_init_golden),      cmocka_unit_test(test_init_statistics),
+        cmocka_unit_test(test_init_by_threads),  cmocka_unit_test(test_info),
+        cmocka_unit_test(test_import_is_strict), cmocka_unit_test(test_import_other_types),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -139,7 +139,7 @@ static void add_flat(maker *m)
 static void add_batch_norm(maker *m, sc_value a, sc_value b)
 {
     char text[32];
-    bool residual = below(&m->seed, 2);
+    bool residual = below(&m->seed, 2) && a.id != b.id;
     sc_batch_norm_options o = {
         .relu = true, .residual = residual ? b : (sc_value){-1}, .eps = 1e-5, .momentum = 0.1};
     sc_batch_norm_params p =

@@ -39,8 +39,10 @@ static sc_value image_tower(sc_graph *g, const tiny_options *o)
         sc_weight(g, "image.projection.weight", SC_SHAPE(TINY_EMBED, 4), SC_UNIFORM(0.5), true),
         sc_weight(g, "image.projection.bias", SC_SHAPE(TINY_EMBED), SC_UNIFORM(0.5), true),
         (sc_linear_options){.exact = true});
-    if (o->twice)
+    if (o->twice) {
         x = sc_add(g, x, sc_l2_normalize(g, x));
+        x = sc_add(g, x, x);
+    }
     x = sc_l2_normalize(g, x);
     return sc_all_gather(g, x);
 }
