@@ -39,9 +39,12 @@ static size_t mutate(const golden_image *all, int count, const golden_image *g, 
     for (uint32_t i = 0; i < changes; i++) {
         uint32_t r = next_random(seed);
         size_t at = next_random(seed) % reach;
-        out[at] = r % 3 == 0   ? (uint8_t)r
-                  : r % 3 == 1 ? out[at] ^ (uint8_t)(1 << r / 3 % 8)
-                               : (uint8_t)(r / 3 % 2 * 255);
+        if (r % 3 == 0)
+            out[at] = (uint8_t)r;
+        else if (r % 3 == 1)
+            out[at] ^= (uint8_t)(1 << r / 3 % 8);
+        else
+            out[at] = r / 3 % 2 ? 255 : 0;
     }
     if (next_random(seed) % 16 == 0) { /* a piece of another file */
         const golden_image *other = &all[next_random(seed) % (uint32_t)count];
