@@ -1,6 +1,8 @@
 /* What a command line and a config file resolve to. */
 #include "parsing.h"
 
+#include <time.h>
+
 static const sc_config *first(const parsing *p)
 {
     return &p->options.configs[0];
@@ -239,9 +241,9 @@ static void ten_thousand_equal_names_take_no_time(void **state)
     for (int i = 0; i < 10000; i++)
         sc_text_puts(&json, "{},");
     sc_text_puts(&json, "]");
-    double before = sc_now();
+    clock_t before = clock();
     expect_ok(p, json.data, "@");
-    assert_true(sc_now() - before < 5);
+    assert_true((double)(clock() - before) / CLOCKS_PER_SEC < 5);
     assert_string_equal(p->options.configs[9999].name, "resnet18_clip_ViT-B_32_10000");
     sc_text_free(&json);
 }

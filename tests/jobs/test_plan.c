@@ -12,6 +12,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 static uint32_t next_random(uint32_t *state)
 {
@@ -218,8 +219,9 @@ typedef struct brute {
     const sc_job *jobs;
     int count;
     const sc_machine *machine;
-    double queue_best; /* best partition with the longest-first queue */
-    double any_best;   /* best partition with the best assignment of jobs there is */
+    double queue_second; /* the next best, of another partition */
+    double queue_best;   /* best partition with the longest-first queue */
+    double any_best;     /* best partition with the best assignment of jobs there is */
     double load[8];
     int sizes[8], groups;
 } brute;
@@ -248,10 +250,17 @@ static void every_partition(brute *b, int left, int largest)
         int queue[8];
         longest_first(b->jobs, b->count, b->machine, b->sizes[0], queue);
         double t = queue_makespan(b->jobs, queue, b->count, b->machine, b->sizes, b->groups);
-        b->queue_best = t < b->queue_best ? t : b->queue_best;
+        if (t < b->queue_best) {
+            b->queue_second = b->queue_best;
+            b->queue_best = t;
+        } else if (t < b->queue_second) {
+            b->queue_second = t;
+        }
         memset(b->load, 0, sizeof b->load);
         every_assignment(b, 0);
     }
+    if (b->groups == b->count) /* a group without a job is no other plan */
+        return;
     for (int size = 1; size <= left && size <= largest; size++) {
         b->sizes[b->groups++] = size;
         every_partition(b, left - size, size);
@@ -275,11 +284,17 @@ static void small_worlds_are_planned_best(void **state)
                    .count = count,
                    .machine = &m,
                    .queue_best = INFINITY,
+                   .queue_second = INFINITY,
                    .any_best = INFINITY};
         every_partition(&b, ranks, ranks);
-        sc_plan plan;
-        assert_int_equal(sc_plan_make(jobs, count, &m, 0, &plan, NULL), SC_OK);
+        sc_plan plan, second;
+        assert_int_equal(sc_plan_make(jobs, count, &m, 0, &plan, &second), SC_OK);
         assert_true(plan.makespan == b.queue_best);
+        if (second.groups > 0)
+            assert_true(second.makespan == b.queue_second);
+        else
+            assert_int_equal(ranks, 1);
+        sc_plan_free(&second);
         worst = plan.makespan / b.any_best > worst ? plan.makespan / b.any_best : worst;
         sc_plan_free(&plan);
     }
@@ -404,6 +419,29 @@ static void groups_that_fit_a_node_stay_on_it(void **state)
     sc_plan_free(&p);
 }
 
+/* Groups of 3, 3, 2, 2, 2 on two nodes of six: 3 + 3 and 2 + 2 + 2, so that none is split. */
+static void mixed_groups_go_where_they_fit_tightest(void **state)
+{
+    (void)state;
+    sc_job jobs[5];
+    for (int i = 0; i < 5; i++)
+        jobs[i] = (sc_job){.fold = i + 1,
+                           .epochs = 1,
+                           .train_rows = i < 2 ? 300 : 200,
+                           .batch = 6,
+                           .row_flops = 1,
+                           .collectives = 1};
+    sc_machine m = {.ranks = 12, .ranks_per_node = 6, .flops = 1, .bandwidth = 1, .latency = 1e-6};
+    static const int expected[] = {3, 3, 2, 2, 2};
+    sc_plan p;
+    assert_int_equal(sc_plan_make(jobs, 5, &m, 0, &p, NULL), SC_OK);
+    assert_int_equal(p.groups, 5);
+    assert_memory_equal(p.group_size, expected, sizeof expected);
+    for (int r = 0; r < 12; r++)
+        assert_int_equal(p.group_size[p.group_of_rank[r]], r < 6 ? 3 : 2);
+    sc_plan_free(&p);
+}
+
 static void the_same_jobs_give_the_same_plan(void **state)
 {
     (void)state;
@@ -433,14 +471,14 @@ static void ten_thousand_jobs_on_4096_ranks(void **state)
                          1e9 * (1 + next_random(&seed) % 8));
     sc_machine m = machine_of(4096);
     sc_plan p, second;
-    double before = sc_now();
+    clock_t before = clock(); /* of the processor: other tests may run beside this one */
     assert_int_equal(sc_plan_make(jobs, JOBS, &m, 0, &p, &second), SC_OK);
-    double seconds = sc_now() - before;
-    print_message("planned in %.2f s\n", seconds);
+    double seconds = (double)(clock() - before) / CLOCKS_PER_SEC;
+    print_message("planned in %.2f s of processor time\n", seconds);
     check_jobs(&p, jobs, JOBS, &m);
     check_groups(&p, 4096);
 #if !defined(__SANITIZE_ADDRESS__) && defined(__OPTIMIZE__)
-    assert_true(seconds < 1.0 || getenv("SC_SLOW_MACHINE"));
+    assert_true(seconds < 1.0);
 #endif
     sc_plan_free(&p);
     sc_plan_free(&second);
@@ -459,6 +497,7 @@ int main(void)
         cmocka_unit_test(one_long_job_gets_the_larger_group),
         cmocka_unit_test(a_forced_size_is_kept),
         cmocka_unit_test(groups_that_fit_a_node_stay_on_it),
+        cmocka_unit_test(mixed_groups_go_where_they_fit_tightest),
         cmocka_unit_test(the_same_jobs_give_the_same_plan),
         cmocka_unit_test(ten_thousand_jobs_on_4096_ranks),
     };
