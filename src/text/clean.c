@@ -136,34 +136,39 @@ static void normalize_nfc(const sc_text *in, sc_text *out)
 }
 
 /* One pass of ftfy over a line. `line` is replaced; `spare` and `other` are scratch. */
-static bool repair_pass(bool unescape, sc_text *line, sc_text *spare, sc_text *other)
+static sc_status repair_pass(bool unescape, sc_text *line, sc_text *spare, sc_text *other,
+                             bool *changed)
 {
     sc_text_clear(spare);
     if (unescape)
         html_unescape_strict(line->data, line->len, spare);
     else
         sc_text_add(spare, line->data, line->len);
+    SC_TRY(sc_text_status(spare));
     sc_text_clear(other);
-    for (size_t i = 0; i < spare->len && !spare->failed;)
+    for (size_t i = 0; i < spare->len;)
         put_repaired(text_next_code_point(spare->data, spare->len, &i), other);
+    SC_TRY(sc_text_status(other));
     sc_text_clear(spare);
-    if (!other->failed && other->len > 0)
-        drop_controls(other->data, other->len, spare);
+    drop_controls(other->data, other->len, spare);
+    SC_TRY(sc_text_status(spare));
     sc_text_clear(other);
-    if (!spare->failed && spare->len > 0)
+    if (spare->len > 0)
         normalize_nfc(spare, other);
-    if (line->len == other->len && memcmp(line->data, other->data, line->len) == 0)
-        return false;
+    SC_TRY(sc_text_status(other));
+    *changed = line->len != other->len ||
+               (line->len > 0 && memcmp(line->data, other->data, line->len) != 0);
     const sc_text swap = *line;
     *line = *other;
     *other = swap;
-    return true;
+    return SC_OK;
 }
 
 /* ftfy works line by line. It decodes HTML references in a line only while no line so far had a '<'
  * (then the text is taken for HTML source). */
 static sc_status repair(const char *text, sc_text *out)
 {
+    sc_status status = SC_OK;
     sc_text line, spare, other;
     bool unescape = true;
     sc_text_init(&line);
@@ -172,27 +177,24 @@ static sc_status repair(const char *text, sc_text *out)
     for (const char *p = text; *p != '\0';) {
         const char *end = strchr(p, '\n');
         const size_t n = end ? (size_t)(end - p) + 1 : strlen(p);
+        bool changed = true;
         sc_text_clear(&line);
         sc_text_add(&line, p, n);
+        SC_TRY_GOTO(sc_text_status(&line));
         if (memchr(p, '<', n))
             unescape = false;
-        for (int pass = 0; pass < MAX_PASSES && !line.failed; pass++) {
-            const bool changed = repair_pass(unescape, &line, &spare, &other);
-            if (spare.failed || other.failed)
-                line.failed = true;
-            if (!changed)
-                break;
-        }
-        if (line.failed)
-            out->failed = true;
-        else
+        for (int pass = 0; pass < MAX_PASSES && changed; pass++)
+            SC_TRY_GOTO(repair_pass(unescape, &line, &spare, &other, &changed));
+        if (line.len > 0)
             sc_text_add(out, line.data, line.len);
         p += n;
     }
+    status = sc_text_status(out);
+done:
     sc_text_free(&line);
     sc_text_free(&spare);
     sc_text_free(&other);
-    return sc_text_status(out);
+    return status;
 }
 
 /* Python's str.isspace. */
@@ -243,13 +245,13 @@ sc_status text_clean(const char *text, sc_text *out)
         goto done;
     }
     SC_TRY_GOTO(repair(text, &a));
-    html_unescape(a.data ? a.data : "", a.len, &b);
+    html_unescape(a.data, a.len, &b);
+    SC_TRY_GOTO(sc_text_status(&b));
     sc_text_clear(&a);
-    html_unescape(b.data ? b.data : "", b.len, &a);
-    sc_text_clear(&b);
-    if (!a.failed)
-        collapse_spaces(&a, &b);
+    html_unescape(b.data, b.len, &a);
     SC_TRY_GOTO(sc_text_status(&a));
+    sc_text_clear(&b);
+    collapse_spaces(&a, &b);
     SC_TRY_GOTO(sc_text_status(&b));
     SC_TRY_GOTO(lower_case(&b, out));
 done:
