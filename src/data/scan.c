@@ -65,7 +65,8 @@ static sc_status list_folder(const char *folder,
             status = names_add(out, e->d_name);
     }
     closedir(dir);
-    qsort(out->items, out->count, sizeof *out->items, by_bytes);
+    if (out->count > 0)
+        qsort(out->items, out->count, sizeof *out->items, by_bytes);
     return status;
 }
 

@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static void must(bool ok, const char *what)
 {
@@ -30,6 +31,7 @@ void folder_put(const char *folder, const char *name, const void *data, size_t n
     char *path = sc_path_join(folder, name), *parent = sc_strdup(path);
     *strrchr(parent, '/') = '\0';
     must(sc_make_dirs(parent) == SC_OK, parent);
+    unlink(path);
     FILE *f = fopen(path, "wb"); /* not sc_write_file: thousands of fsyncs take minutes */
     must(f && fwrite(data, 1, n, f) == n && fclose(f) == 0, path);
     free(path);

@@ -145,7 +145,10 @@ static void test_manifest_damage(void **state)
         char *copy = malloc(n);
         memcpy(copy, good, n);
         uint32_t r = next_random(&seed);
-        copy[at] = r % 2 ? (char)(copy[at] ^ 1 << r / 2 % 7) : "0:,}\"]x-"[r / 2 % 8];
+        if (r % 2)
+            copy[at] ^= (char)(1 << r / 2 % 7);
+        else
+            copy[at] = "0:,}\"]x-"[r / 2 % 8];
         folder_put(t->s.dst, "manifest.json", copy, r % 5 == 0 ? at : n);
         free(copy);
         sc_status status = read_all(t->s.dst, 16, &sum);
