@@ -117,6 +117,9 @@ const sc_resize_kernels *sc_resize_kernels_at(int i)
     const sc_resize_kernels *all[4];
     int n = 0;
 #if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+        __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512vnni"))
+        all[n++] = &sc_resize_avx512;
     if (__builtin_cpu_supports("avx2"))
         all[n++] = &sc_resize_avx2;
 #endif

@@ -34,6 +34,7 @@ typedef struct sc_resize_kernels {
 extern const sc_resize_kernels sc_resize_plain;
 #if defined(__x86_64__)
 extern const sc_resize_kernels sc_resize_avx2;
+extern const sc_resize_kernels sc_resize_avx512;
 #endif
 /* The i-th kernel set this processor can run, best first; NULL behind the last. */
 const sc_resize_kernels *sc_resize_kernels_at(int i);
