@@ -65,8 +65,9 @@ typedef struct cpu_kernels {
 
     /* index: per output element the place of the maximum in its window, row-major; may be NULL */
     void (*max_pool)(const cpu_pool *p, const void *x, void *y, uint8_t *index);
+    /* row: w * block floats of work */
     void (*max_pool_back)(const cpu_pool *p, const void *dy, const uint8_t *index, void *dx,
-                          bool add);
+                          bool add, float *row);
     void (*plane_mean)(const void *x, int64_t hw, bool bf, float *mean /* [block] */);
     void (*plane_fill)(void *x, int64_t hw, bool bf, const float *value /* [block] */, bool add);
 

@@ -1,6 +1,7 @@
 /* max_pool and avg_pool. Plain values (C <= 4) are copied into one block and back. */
 #include "cpu.h"
 
+#include <omp.h>
 #include <string.h>
 
 typedef struct dims {
@@ -32,6 +33,11 @@ static size_t at(const dims *m, int64_t t, int64_t hw)
 }
 
 /* ---- max_pool: saved = the winner's place in each window, one byte ---- */
+/* A thread's row of the backward pass; the rows lead the scratch. */
+static size_t row_bytes(const sc_op_node *n, const dims *m)
+{
+    return cpu_align((size_t)(n->in[0].desc.shape.d[3] * m->b) * sizeof(float));
+}
 static sc_status max_memory(cpu_device *d, const sc_op_node *n, size_t *saved, size_t *scratch)
 {
     if (n->in[0].desc.kind != n->out[0].desc.kind || n->attrs.kernel < 1 || n->attrs.kernel > 15)
@@ -39,7 +45,8 @@ static sc_status max_memory(cpu_device *d, const sc_op_node *n, size_t *saved, s
     dims m = dims_of(d, n);
     if (n->training)
         *saved = cpu_align((size_t)(m.planes * m.ohw * m.b));
-    *scratch = m.plain ? m.in_bytes + m.out_bytes : 0;
+    *scratch =
+        row_bytes(n, &m) * (size_t)d->head.threads + (m.plain ? m.in_bytes + m.out_bytes : 0);
     return SC_OK;
 }
 static cpu_pool pool_of(const sc_op_node *n, const dims *m)
@@ -85,8 +92,9 @@ static sc_status max_backward(cpu_device *d, const sc_op_node *n, void *state)
     char *dx = n->in[0].grad;
     const char *dy = n->out[0].grad;
     const uint8_t *index = n->saved;
+    const size_t row = row_bytes(n, &m);
     if (m.plain) {
-        dx = n->scratch;
+        dx = (char *)n->scratch + row * (size_t)d->head.threads;
         if (n->in[0].accumulate)
             cpu_block(d, &n->in[0].desc, n->in[0].grad, dx);
         cpu_block(d, &n->out[0].desc, dy, dx + m.in_bytes);
@@ -95,7 +103,8 @@ static sc_status max_backward(cpu_device *d, const sc_op_node *n, void *state)
 #pragma omp parallel for schedule(static)
     for (int64_t t = 0; t < m.planes; t++)
         d->k.max_pool_back(&p, dy + at(&m, t, m.ohw), index + t * m.ohw * m.b, dx + at(&m, t, m.hw),
-                           n->in[0].accumulate);
+                           n->in[0].accumulate,
+                           (float *)((char *)n->scratch + row * (size_t)omp_get_thread_num()));
     if (m.plain)
         cpu_unblock(d, &n->in[0].desc, dx, n->in[0].grad);
     return SC_OK;
