@@ -96,12 +96,22 @@ INLINE vi divide(vi a, vi b)
 static const uint32_t below_exact[8] = {0xfffffffe, 0x0,        0x11000000, 0x111,
                                         0x222aaaaa, 0x23232222, 0x22222,    0x0};
 
+/* Bit h of the table, lane by lane; h in 0..255. */
 INLINE vi lookup_bit(const uint32_t table[8], vi h)
 {
-    vi out;
+    vu word;
+#if defined(__AVX512F__)
+    const __m512i words =
+        _mm512_broadcast_i64x4(_mm256_loadu_si256((const __m256i *)(const void *)table));
+    word = (vu)_mm512_permutexvar_epi32((__m512i)(h >> 5), words);
+#elif defined(__AVX2__)
+    const __m256i words = _mm256_loadu_si256((const __m256i *)(const void *)table);
+    word = (vu)_mm256_permutevar8x32_epi32(words, (__m256i)(h >> 5));
+#else
     for (int l = 0; l < VL; l++)
-        out[l] = (int32_t)((table[(h[l] >> 5) & 7] >> (h[l] & 31)) & 1);
-    return out;
+        word[l] = table[(h[l] >> 5) & 7];
+#endif
+    return (vi)((word >> (vu)(h & 31)) & 1);
 }
 
 INLINE rgb shift_hue(rgb c, vi shift)
