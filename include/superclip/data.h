@@ -14,12 +14,19 @@ typedef struct sc_decode_options {
     double max_pixels;        /* 178e6 */
     bool window; double window_lo, window_hi; /* 16-bit grey: linear from here; else 0..65535 */
 } sc_decode_options;
-typedef struct sc_decode_notes { bool grey16; uint32_t grey16_max; } sc_decode_notes;
-/* By content, checked against the extension of `name`. SC_EFORMAT with a reason when bad. */
+typedef struct sc_decode_notes {
+    bool grey16;         /* a 16-bit grey image, whose largest sample was grey16_max */
+    uint32_t grey16_max;
+    double pixels;       /* what the header says, also when that was too many */
+} sc_decode_notes;
+/* By content, checked against the extension of `name`. The pixels of PIL's Image.open(name).convert("RGB"),
+ * but 16-bit grey, which is scaled (see sc_decode_options). options, notes may be NULL. SC_EFORMAT with a
+ * reason when bad; then *out is empty. Nothing is allocated for an image above max_pixels. Thread-safe. */
 sc_status sc_image_decode(const char *name, const void *data, size_t n, const sc_decode_options *o,
                           sc_image *out, sc_decode_notes *notes);
 void sc_image_free(sc_image *im);
-/* PIL's Image.resize((w, h), BILINEAR), horizontal pass first; dst [h][w][3]. Same size: a copy. */
+/* PIL's Image.resize((w, h), BILINEAR), horizontal pass first; dst [h][w][3]. Same size: a copy. One
+ * exception, as in Pillow 12: an image over 100 times as high as wide is shrunk by its columns first. */
 sc_status sc_image_resize(const sc_image *src, int w, int h, uint8_t *dst);
 int sc_train_size(int img_size); /* int(1.1 * S) */
 /* By the extension of `path`: .jpg .jpeg (quality 92) .png .bmp .tif .tiff .webp, in any case. grey: one
@@ -35,7 +42,8 @@ typedef struct sc_pack_options {
     sc_decode_options decode;
     int threads;
     const sc_log *log;
-    void (*progress)(void *ctx, int64_t done, int64_t total); /* may be NULL */
+    /* done and total of this part; called on the thread that called sc_pack_part; may be NULL */
+    void (*progress)(void *ctx, int64_t done, int64_t total);
     void *progress_ctx;
 } sc_pack_options;
 
@@ -52,10 +60,12 @@ void sc_source_list_free(sc_source_list *l);
 /* Hash of paths, sizes, mtimes and settings: names an automatic cache entry. 64 hex digits. */
 void sc_source_key(const sc_source_list *l, const sc_pack_options *o, char key[65]);
 
-/* Packing by several processes: each of `parts` processes calls sc_pack_part for its own part (any
+/* Packing by several processes that see the same folders: each of `parts` processes calls sc_pack_part for its own part (any
  * split gives the same bytes), then, after all are done, one calls sc_pack_finish, which judges all
  * bad files, joins, fsyncs and renames. One process: part 0 of 1, then finish. The temporary folder
- * is DST's neighbour, made by sc_pack_begin (called by one process before the parts). */
+ * is DST's neighbour ".<name>.packing", made by sc_pack_begin (called by one process before the parts);
+ * begin also removes what a killed packing left, and refuses while another one is running. begin and
+ * finish leave nothing behind when they fail; after a failed part, the process that began abandons. */
 sc_status sc_pack_begin(const sc_pack_options *o, const sc_source_list *l);
 sc_status sc_pack_part(const sc_pack_options *o, const sc_source_list *l, int part, int parts);
 sc_status sc_pack_finish(const sc_pack_options *o, const sc_source_list *l, int parts);
@@ -64,8 +74,11 @@ void sc_pack_abandon(const sc_pack_options *o); /* removes the temporary folder 
 /* ---- a packed set, opened --------------------------------------------------------------------- */
 typedef struct sc_dataset sc_dataset;
 bool sc_is_packed(const char *dir); /* has a manifest.json */
-/* Checks manifest, checksums of the small sets, layouts and sizes; img_size must match (SC_EUSAGE naming
- * both). No HDF5 handle stays open. Thread-safe afterwards. */
+/* Checks the manifest, every shard's size, the SHA-256 of all bytes that HDF5 interprets (before HDF5 sees
+ * them), type, layout and place of every set, the small sets' checksums, and data_sha256 over all of them;
+ * rows are checked when they are first read, so every byte is covered without reading the images here. The
+ * manifest's sha256 of whole shards is for copying and archiving tools. img_size must match (SC_EUSAGE
+ * naming both; 0 accepts any). No HDF5 handle stays open. Thread-safe afterwards. */
 sc_status sc_dataset_open(const char *dir, int img_size, const sc_log *log, sc_dataset **out);
 void sc_dataset_close(sc_dataset *d);
 int64_t sc_dataset_count(const sc_dataset *d);
@@ -74,7 +87,8 @@ const char *const *sc_dataset_class_names(const sc_dataset *d);
 const int32_t *sc_dataset_labels(const sc_dataset *d);     /* [count] */
 const char *sc_dataset_path(const sc_dataset *d, int64_t i); /* "class/file" */
 int sc_dataset_img_size(const sc_dataset *d);
-const char *sc_dataset_hash(const sc_dataset *d); /* hex; changes with content or order */
+/* Hex; changes with content, order, class names or img_size, not with the number of shards. */
+const char *sc_dataset_hash(const sc_dataset *d);
 typedef enum sc_row_kind { SC_ROW_EVAL, SC_ROW_TRAIN } sc_row_kind;
 int sc_dataset_row_size(const sc_dataset *d, sc_row_kind kind); /* S or S' */
 /* One row [P][P][3] into dst; pread, and its CRC-32C is checked the first time it is read. */

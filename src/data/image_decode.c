@@ -93,6 +93,7 @@ static double max_pixels(const sc_decode_options *o)
 
 sc_status sc_image_check_size(const sc_encoded *in, uint64_t width, uint64_t height)
 {
+    in->notes->pixels = (double)width * (double)height;
     if (width == 0 || height == 0)
         return sc_fail(SC_EFORMAT, "the image has no pixels (%llu x %llu)",
                        (unsigned long long)width, (unsigned long long)height);
@@ -107,7 +108,7 @@ sc_status sc_image_check_size(const sc_encoded *in, uint64_t width, uint64_t hei
 sc_status sc_image_new(const sc_encoded *in, uint64_t width, uint64_t height, sc_image *out)
 {
     SC_TRY(sc_image_check_size(in, width, height));
-    out->rgb = sc_alloc((size_t)width * (size_t)height, 3);
+    out->rgb = sc_realloc(NULL, (size_t)width * (size_t)height, 3); /* every decoder fills all */
     if (!out->rgb)
         return sc_fail(SC_ENOMEM, "no memory for %llu x %llu pixels", (unsigned long long)width,
                        (unsigned long long)height);

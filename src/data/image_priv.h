@@ -19,7 +19,7 @@ typedef struct sc_encoded {
 
 /* Refuses more pixels than allowed and sizes of 0 before anything is allocated. */
 sc_status sc_image_check_size(const sc_encoded *in, uint64_t width, uint64_t height);
-/* The same, then the zeroed pixels. */
+/* The same, then the pixels, not initialised. */
 sc_status sc_image_new(const sc_encoded *in, uint64_t width, uint64_t height, sc_image *out);
 /* A decoder's own buffer of count * size bytes, zeroed; refused above 9 bytes a pixel of the limit.
  */

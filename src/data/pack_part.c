@@ -15,8 +15,8 @@
 
 /* An image file of more bytes is refused before it is read. */
 #define MAX_FILE_BYTES ((size_t)1 << 30)
-/* From this many bytes on, images of a process are decoded one at a time, to bound its memory. */
-#define LARGE_FILE_BYTES ((size_t)16 << 20)
+/* Images of more pixels are decoded one at a time in a process, to bound its memory. */
+#define LARGE_PIXELS 24e6
 
 typedef struct part {
     const sc_pack_options *o;
@@ -45,8 +45,45 @@ typedef struct rows {
     uint8_t *eval, *train;
 } rows;
 
+static sc_status resize_both(const part *p, sc_image *image, const rows *out)
+{
+    int s = p->plan.img_size, t = sc_train_size(s);
+    sc_status status = sc_image_resize(image, s, s, out->eval);
+    if (status == SC_OK)
+        status = sc_image_resize(image, t, t, out->train);
+    sc_image_free(image);
+    return status;
+}
+
+static sc_status decode_and_resize(part *p, const char *name, const void *data, size_t n,
+                                   sc_pack_record *r, const rows *out)
+{
+    sc_image image;
+    sc_decode_notes notes;
+    sc_decode_options o = p->o->decode;
+    double most = o.max_pixels > 0 ? o.max_pixels : 178e6;
+    bool limited = most > LARGE_PIXELS;
+    if (limited)
+        o.max_pixels = LARGE_PIXELS;
+    sc_status status = sc_image_decode(name, data, n, &o, &image, &notes);
+    bool large = limited && status == SC_EFORMAT && notes.pixels > LARGE_PIXELS;
+    if (large) {
+        o.max_pixels = most;
+        pthread_mutex_lock(&p->large);
+        status = sc_image_decode(name, data, n, &o, &image, &notes);
+    }
+    if (status == SC_OK) {
+        r->grey16 = notes.grey16;
+        r->grey16_low = notes.grey16 && notes.grey16_max < 4096;
+        status = resize_both(p, &image, out);
+    }
+    if (large)
+        pthread_mutex_unlock(&p->large);
+    return status;
+}
+
 /* SC_EFORMAT: a bad image, sc_message() says why; other errors end the packing. */
-static sc_status make_rows(part *p, int64_t i, sc_pack_record *r, rows *out)
+static sc_status make_rows(part *p, int64_t i, sc_pack_record *r, const rows *out)
 {
     const char *name = p->l->paths[i];
     if (!sc_utf8_valid(name, strlen(name)))
@@ -70,24 +107,8 @@ static sc_status make_rows(part *p, int64_t i, sc_pack_record *r, rows *out)
     sc_sha256_update(&h, data, n);
     sc_sha256_final(&h, r->sha256);
 
-    sc_image image;
-    sc_decode_notes notes;
-    bool large = n >= LARGE_FILE_BYTES;
-    if (large)
-        pthread_mutex_lock(&p->large);
-    status = sc_image_decode(name, data, n, &p->o->decode, &image, &notes);
+    status = decode_and_resize(p, name, data, n, r, out);
     free(data);
-    if (status == SC_OK) {
-        int s = p->plan.img_size, t = sc_train_size(s);
-        r->grey16 = notes.grey16;
-        r->grey16_low = notes.grey16 && notes.grey16_max < 4096;
-        status = sc_image_resize(&image, s, s, out->eval);
-        if (status == SC_OK)
-            status = sc_image_resize(&image, t, t, out->train);
-        sc_image_free(&image);
-    }
-    if (large)
-        pthread_mutex_unlock(&p->large);
     return status;
 }
 
@@ -140,7 +161,7 @@ static bool pack_one(part *p, const rows *buffers)
     if (i < 0)
         return false;
     sc_pack_record *r = &p->records[i];
-    sc_status status = make_rows(p, p->first + i, r, (rows *)buffers);
+    sc_status status = make_rows(p, p->first + i, r, buffers);
     if (status == SC_OK && write)
         status = write_rows(p, p->first + i, r, buffers);
     judge(p, r, status);
