@@ -1,4 +1,4 @@
-#include "superclip/codec.h"
+#include "sha256_blocks.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 /* FIPS 180-4. */
-static const uint32_t round_constant[64] = {
+const uint32_t sc_sha256_constants[64] = {
     0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5,
     0xd807aa98, 0x12835b01, 0x243185be, 0x550c7dc3, 0x72be5d74, 0x80deb1fe, 0x9bdc06a7, 0xc19bf174,
     0xe49b69c1, 0xefbe4786, 0x0fc19dc6, 0x240ca1cc, 0x2de92c6f, 0x4a7484aa, 0x5cb0a9dc, 0x76f988da,
@@ -35,7 +35,7 @@ static void one_block(uint32_t h[8], const uint8_t *p)
     uint32_t a = h[0], b = h[1], c = h[2], d = h[3], e = h[4], f = h[5], g = h[6], k = h[7];
     for (int i = 0; i < 64; i++) {
         uint32_t s1 = rotate(e, 6) ^ rotate(e, 11) ^ rotate(e, 25);
-        uint32_t t1 = k + s1 + ((e & f) ^ (~e & g)) + round_constant[i] + w[i];
+        uint32_t t1 = k + s1 + ((e & f) ^ (~e & g)) + sc_sha256_constants[i] + w[i];
         uint32_t s0 = rotate(a, 2) ^ rotate(a, 13) ^ rotate(a, 22);
         uint32_t t2 = s0 + ((a & b) ^ (a & c) ^ (b & c));
         k = g;
@@ -57,6 +57,20 @@ static void one_block(uint32_t h[8], const uint8_t *p)
     h[7] += k;
 }
 
+void sc_sha256_blocks_plain(uint32_t h[8], const uint8_t *p, size_t blocks)
+{
+    for (; blocks > 0; blocks--, p += 64)
+        one_block(h, p);
+}
+
+static void whole_blocks(uint32_t h[8], const uint8_t *p, size_t blocks)
+{
+    if (sc_sha256_has_x86())
+        sc_sha256_blocks_x86(h, p, blocks);
+    else
+        sc_sha256_blocks_plain(h, p, blocks);
+}
+
 void sc_sha256_init(sc_sha256 *s)
 {
     *s = (sc_sha256){.h = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c,
@@ -76,12 +90,12 @@ void sc_sha256_update(sc_sha256 *s, const void *data, size_t n)
         n -= take;
         if (held + take < 64)
             return;
-        one_block(s->h, s->block);
+        whole_blocks(s->h, s->block, 1);
     }
-    for (; n >= 64; p += 64, n -= 64)
-        one_block(s->h, p);
-    if (n)
-        memcpy(s->block, p, n);
+    if (n >= 64)
+        whole_blocks(s->h, p, n / 64);
+    if (n % 64)
+        memcpy(s->block, p + (n - n % 64), n % 64);
 }
 
 void sc_sha256_final(sc_sha256 *s, uint8_t digest[32])

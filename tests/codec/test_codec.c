@@ -1,6 +1,8 @@
 /* Inflate, gunzip, CRC-32, SHA-256. zlib itself makes the compressed inputs. */
 #include "superclip/codec.h"
 
+#include "../../src/codec/sha256_blocks.h"
+
 #include <setjmp.h>
 #include <stdlib.h>
 #include <string.h>
@@ -160,6 +162,24 @@ static void sha256_does_not_mind_pieces(void **state)
     }
 }
 
+static void both_ways_to_hash_agree(void **state)
+{
+    (void)state;
+    if (!sc_sha256_has_x86())
+        skip();
+    uint8_t bytes[64 * 9];
+    uint32_t a[8], b[8];
+    for (size_t i = 0; i < sizeof bytes; i++)
+        bytes[i] = (uint8_t)(i * i * 29 + i * 37 + 11);
+    for (size_t blocks = 0; blocks <= 9; blocks++) {
+        for (uint32_t i = 0; i < 8; i++)
+            a[i] = b[i] = 0x9E3779B9u * (i + 1);
+        sc_sha256_blocks_plain(a, bytes, blocks);
+        sc_sha256_blocks_x86(b, bytes, blocks);
+        assert_memory_equal(a, b, sizeof a);
+    }
+}
+
 static void sha256_reads_files(void **state)
 {
     (void)state;
@@ -187,6 +207,7 @@ int main(void)
         cmocka_unit_test(gunzip_reads_members_up_to_a_bound),
         cmocka_unit_test(sha256_gives_the_published_digests),
         cmocka_unit_test(sha256_does_not_mind_pieces),
+        cmocka_unit_test(both_ways_to_hash_agree),
         cmocka_unit_test(sha256_reads_files),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
