@@ -80,7 +80,7 @@ def metrics(p, y, classes):
     return [100 * float(v) for v in ((predicted == y).mean(), np.mean(ap), precision, recall, f1)]
 
 
-def run(o, epochs=3, lr0=0.003, count=21, fold=1, folds=3):
+def run(o, epochs=3, lr0=1e-4, count=21, fold=1, folds=3):
     """Full batches, no augmentation. Returns (rows of COLUMNS, model)."""
     model = make_model("resnet-tiny", "clip:tiny", o.get("embed_dim", 24), 514)
     freeze(model, o)

@@ -1,5 +1,6 @@
-/* Whole trainings on ref against PyTorch in double (tests/oracle/train_golden.py): full batches, no
- * augmentation, every loss option, three epochs, parameters at the end.
+/* Whole trainings against PyTorch in double (tests/oracle/train_golden.py): full batches, no
+ * augmentation, every loss option, three epochs; on ref also the parameters at the end, on cpu in
+ * fp32 the losses.
  */
 #include <math.h>
 #include <setjmp.h>
@@ -17,6 +18,7 @@ enum { COLUMNS = 13 };
 static void set_options(sc_train_options *o, const char *name)
 {
     o->epochs = 3;
+    o->learning_rate = 1e-4; /* the default */
     o->batch_size = 14;
     o->augment = false;
     if (strcmp(name, "contrastive_only") == 0)
@@ -94,13 +96,32 @@ static void check_parameters(const job *j, double sum, double square)
     free(path);
 }
 
-static void run_case(FILE *f, const char *name, int epochs)
+/* How far a figure may be from PyTorch's in double. Epoch e's training loss is that of e - 1
+ * updates, its validation that of e. */
+static double tolerance(bool exact, int column, int epoch)
+{
+    if (exact) /* double against double; AdamW's first steps divide by tiny second moments */
+        return 1e-9;
+    int updates = column == 0 || column == 1 || column == 8 || column == 9 ? epoch : epoch + 1;
+    return updates <= 1 ? 1e-5 : 3e-3;
+}
+
+static bool is_loss(int column)
+{
+    return column == 0 || column == 2 || column >= 8;
+}
+
+static void run_case(FILE *f, const char *name, int epochs, bool exact)
 {
     job j;
     sc_train_result r;
     double want[COLUMNS], have[COLUMNS], sum, square;
     job_init(&j);
     set_options(&j.o, name);
+    if (!exact) {
+        j.backend = sc_backend_cpu();
+        j.precision = SC_FP32;
+    }
     if (job_run(&j, &r) != SC_OK)
         fail_msg("%s: %s", name, sc_message());
     assert_int_equal(r.history.count, epochs);
@@ -108,34 +129,48 @@ static void run_case(FILE *f, const char *name, int epochs)
         columns_of(&r.history.epochs[e], have);
         for (int c = 0; c < COLUMNS; c++) {
             assert_int_equal(fscanf(f, "%lf", &want[c]), 1);
-            /* double against double; AdamW's first steps divide by tiny second moments */
-            if (!(fabs(have[c] - want[c]) <= 1e-9 * (1 + fabs(want[c]))))
+            if (!exact && !is_loss(c))
+                continue; /* one image more or less is a jump */
+            if (!(fabs(have[c] - want[c]) <= tolerance(exact, c, e) * (1 + fabs(want[c]))))
                 fail_msg("%s, epoch %d, column %d: %.17g, PyTorch has %.17g", name, e + 1, c,
                          have[c], want[c]);
         }
     }
     assert_int_equal(fscanf(f, "%lf %lf", &sum, &square), 2);
-    check_parameters(&j, sum, square);
+    if (exact)
+        check_parameters(&j, sum, square);
     sc_train_result_free(&r);
     job_free(&j);
 }
 
-static void equals_pytorch(void **state)
+static void run_all(bool exact)
 {
-    (void)state;
     FILE *f = fopen(SC_TEST_DIR "/golden/train_history.txt", "r");
     char line[512], name[64];
     int epochs, cases = 0;
     assert_non_null(f);
     assert_non_null(fgets(line, sizeof line, f));
     for (; fscanf(f, " case %63s %d", name, &epochs) == 2; cases++)
-        run_case(f, name, epochs);
+        run_case(f, name, epochs, exact);
     assert_int_equal(cases, 12);
     fclose(f);
 }
 
+static void equals_pytorch(void **state)
+{
+    (void)state;
+    run_all(true);
+}
+
+static void equals_pytorch_in_fp32(void **state)
+{
+    (void)state;
+    run_all(false);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(equals_pytorch)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(equals_pytorch),
+                                       cmocka_unit_test(equals_pytorch_in_fp32)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -50,6 +50,37 @@ static void any_number_of_ranks(void **state)
     job_free(&j);
 }
 
+static double loss_distance(const sc_train_result *a, const sc_train_result *b, int epoch)
+{
+    const sc_epoch_metrics *x = &a->history.epochs[epoch], *y = &b->history.epochs[epoch];
+    return fmax(fabs(x->train_loss / y->train_loss - 1), fabs(x->val_loss / y->val_loss - 1));
+}
+
+/* One step an epoch, in fp32: the first epoch's validation is after one step, the third's after
+ * three. */
+static void any_number_of_ranks_in_fp32(void **state)
+{
+    (void)state;
+    job j;
+    sc_train_result one, r;
+    job_init(&j);
+    j.backend = sc_backend_cpu();
+    j.precision = SC_FP32;
+    j.o.batch_size = 14;
+    j.o.epochs = 3;
+    j.o.learning_rate = 1e-3;
+    must(job_run(&j, &one), SC_OK);
+    for (int ranks = 3; ranks <= 8; ranks += 5) {
+        j.o.restart = true;
+        must(job_run_ranks(&j, ranks, &r), SC_OK);
+        assert_true(loss_distance(&r, &one, 0) <= 1e-5);
+        assert_true(loss_distance(&r, &one, 2) <= 3e-3);
+        sc_train_result_free(&r);
+    }
+    sc_train_result_free(&one);
+    job_free(&j);
+}
+
 static void twice_the_same_bytes(void **state)
 {
     (void)state;
@@ -226,6 +257,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(any_number_of_ranks),
+        cmocka_unit_test(any_number_of_ranks_in_fp32),
         cmocka_unit_test(twice_the_same_bytes),
         cmocka_unit_test(a_bad_row_fails_every_rank),
         cmocka_unit_test(a_loss_that_is_not_finite_fails_the_job),
