@@ -149,18 +149,30 @@ static sc_status judge_dst(const sc_pack_options *o)
     return SC_OK;
 }
 
+/* DST may lie inside SRC_DIR only under a hidden name, which no scan takes for a class. */
 static sc_status judge_nesting(const sc_pack_options *o, const char *parent)
 {
     char src[PATH_MAX], dst[PATH_MAX];
     if (!realpath(o->src, src) || !realpath(parent, dst))
-        return SC_OK; /* a parent that is not there yet is judged by mkdir */
+        return SC_OK; /* a parent that is not there yet is judged again when it is made */
     size_t n = strlen(src);
-    if (strncmp(dst, src, n) == 0 && (dst[n] == '\0' || dst[n] == '/'))
-        return sc_fail(SC_EUSAGE,
-                       "%s: lies inside the image folder %s and would be taken for a class; give a "
-                       "folder outside of it",
-                       o->dst, o->src);
-    return SC_OK;
+    if (strncmp(dst, src, n) != 0 || (dst[n] != '\0' && dst[n] != '/' && n > 1))
+        return SC_OK;
+    const char *first = dst + n + strspn(dst + n, "/");
+    if (!*first) {
+        size_t end = strlen(o->dst);
+        while (end > 1 && o->dst[end - 1] == '/')
+            end--;
+        first = o->dst + end;
+        while (first > o->dst && first[-1] != '/')
+            first--;
+    }
+    if (*first == '.')
+        return SC_OK;
+    return sc_fail(SC_EUSAGE,
+                   "%s: lies inside the image folder %s and would be taken for a class; give a "
+                   "folder outside of it",
+                   o->dst, o->src);
 }
 
 static sc_status judge_options(const sc_pack_options *o, const sc_source_list *l)

@@ -26,8 +26,11 @@ static sc_status names_add(names *n, const char *s)
         n->items = items;
         n->cap = cap;
     }
-    n->items[n->count] = sc_strdup(s);
-    return n->items[n->count++] ? SC_OK : SC_ENOMEM;
+    char *copy = sc_strdup(s);
+    if (!copy)
+        return SC_ENOMEM;
+    n->items[n->count++] = copy;
+    return SC_OK;
 }
 
 static void names_free(names *n)

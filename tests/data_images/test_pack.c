@@ -200,6 +200,9 @@ static void test_refusals(void **state)
     snprintf(path, sizeof path, "%s/new/folders/inside", s.src);
     refuse(&s.o, SC_EUSAGE, "inside the image folder");
     assert_int_equal(count_names(s.src, ""), 3);
+    snprintf(path, sizeof path, "%s/.cache/here", s.src);
+    pack_ok(&s.o, 1);
+    refuse(&s.o, SC_EUSAGE, "exists already");
     /* a class that loses all its images */
     folder_put(s.src, "zz/bad.png", "x", 1);
     s.o.dst = s.dst;
