@@ -288,7 +288,7 @@ TIFF_KINDS = ["grey", "white", "palette", "rgb", "rgba", "premultiplied", "cmyk"
               "grey12", "rgb16", "rgba16"]
 
 
-def tiff_case(rng, kind=None, window=None):
+def tiff_case(rng, kind=None, window=None, orientation=False):
     kind = str(rng.choice(TIFF_KINDS)) if kind is None else kind
     order = str(rng.choice(["II", "MM"]))
     bits = 8
@@ -308,6 +308,8 @@ def tiff_case(rng, kind=None, window=None):
     a = pixels(rng, h, w, samples, 1 << bits)
     tags = {256: (4, [w]), 257: (4, [h]), 258: (3, [bits] * samples), 262: (3, [photometric]), 277: (3, [samples])}
     expected = None
+    if orientation:  # which nobody applies
+        tags[274] = (3, [int(rng.integers(2, 9))])
     if kind == "palette":
         tags[320] = (3, rng.integers(0, 65536, 3 << bits))
     if kind in ("rgba", "rgba16", "la"):
@@ -347,7 +349,11 @@ def tiff_case(rng, kind=None, window=None):
             blocks += [b"".join(rows[y:y + per]) for y in range(0, h, per)]
     if compress:
         blocks = [zlib.compress(b) for b in blocks]
-    return "tif", tiff(order, tags, blocks, (324, 325) if tiled else (273, 279)), expected
+    places = (324, 325) if tiled else (273, 279)
+    if orientation and expected is None:
+        upright = {t: v for t, v in tags.items() if t != 274}
+        expected = expected_of(tiff(order, upright, blocks, places), None)
+    return "tif", tiff(order, tags, blocks, places), expected
 
 
 def unplaned(a, kind, bits):
@@ -397,7 +403,11 @@ def jpeg_case(rng, mode=None):
         exif = Image.Exif()
         exif[0x112] = 6  # orientation, which nobody applies
         how["exif"] = exif
-    return str(rng.choice(["jpg", "jpeg", "JPG"])), save(pillow_image(rng, mode), "JPEG", **how), None
+    data = save(pillow_image(rng, mode), "JPEG", **how)
+    adobe = data.find(b"\xff\xee\x00\x0eAdobe")
+    if mode == "CMYK" and rng.integers(2):  # the same coefficients read as YCCK, or without the marker
+        data = data[:adobe + 15] + b"\2" + data[adobe + 16:] if rng.integers(2) else data[:adobe] + data[adobe + 16:]
+    return str(rng.choice(["jpg", "jpeg", "JPG"])), data, None
 
 
 def webp_case(rng, animated=None):
@@ -427,7 +437,11 @@ def pillow_tiff_case(rng):
     return str(rng.choice(["tif", "tiff"])), save(pillow_image(rng, mode), "TIFF", **how), None
 
 
-CASES = [png_case, bmp_case, tiff_case, jpeg_case, webp_case, pillow_tiff_case]
+def turned_tiff_case(rng):
+    return tiff_case(rng, orientation=True)
+
+
+CASES = [turned_tiff_case, png_case, bmp_case, tiff_case, jpeg_case, webp_case, pillow_tiff_case]
 
 
 def expected_of(data, expected):

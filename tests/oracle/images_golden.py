@@ -62,6 +62,8 @@ def make_good():
         several("bmp_" + kind, f.bmp_case, 2, kind=kind)
     for kind in f.TIFF_KINDS:
         several("tiff_" + kind, f.tiff_case, 3, kind=kind)
+    for kind in ("grey", "rgb", "ycc"):
+        several("tiff_turned_" + kind, f.tiff_case, 2, kind=kind, orientation=True)
     several("tiff_window", f.tiff_case, kind="grey16", window=(1000, 30000))
     for mode in ("L", "RGB", "CMYK"):
         several("jpeg_" + mode, f.jpeg_case, 6, mode=mode)
