@@ -1,8 +1,7 @@
-#include "superclip/base.h"
+#include "sync.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <libgen.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -13,8 +12,9 @@ enum { BUFFER_BYTES = 1 << 16 };
 
 struct sc_atomic_file {
     int fd;
-    char *path, *temporary;
-    uint64_t flushed; /* bytes that sequential writes have handed to the kernel */
+    char *path;               /* as the caller wrote it: for messages */
+    char *target, *temporary; /* what is replaced, and by what */
+    uint64_t flushed;         /* bytes that sequential writes have handed to the kernel */
     size_t used;
     sc_status failed; /* the first failure: commit must not publish a file with a hole */
     unsigned char buffer[BUFFER_BYTES];
@@ -30,14 +30,16 @@ static void release(sc_atomic_file *f)
     if (f->fd >= 0)
         close(f->fd);
     free(f->path);
+    free(f->target);
     free(f->temporary);
     free(f);
 }
 
-/* A link is replaced where it points to, as a plain write would do. */
+/* A link stays one: the file it points to is replaced. */
 static char *resolve(const char *path)
 {
-    char *real = realpath(path, NULL);
+    struct stat st;
+    char *real = lstat(path, &st) == 0 && S_ISLNK(st.st_mode) ? realpath(path, NULL) : NULL;
     return real ? real : sc_strdup(path);
 }
 
@@ -48,11 +50,12 @@ sc_status sc_atomic_open(const char *path, sc_atomic_file **out)
     if (!f)
         return SC_ENOMEM;
     f->fd = -1;
-    f->path = resolve(path);
-    f->temporary = f->path ? sc_format("%s.tmp.%ld", f->path, (long)getpid()) : NULL;
+    f->path = sc_strdup(path);
+    f->target = f->path ? resolve(path) : NULL;
+    f->temporary = f->target ? sc_format("%s.tmp.%ld", f->target, (long)getpid()) : NULL;
     sc_status status = f->temporary ? SC_OK : SC_ENOMEM;
     struct stat st;
-    if (status == SC_OK && stat(f->path, &st) == 0 && !S_ISREG(st.st_mode))
+    if (status == SC_OK && stat(f->target, &st) == 0 && !S_ISREG(st.st_mode))
         status = sc_fail(SC_EIO, "%s: is not a regular file and is not replaced", path);
     if (status == SC_OK) {
         /* a leftover of a killed process with our id is ours to replace, a planted link is not
@@ -130,26 +133,10 @@ uint64_t sc_atomic_tell(const sc_atomic_file *f)
     return f->flushed + f->used;
 }
 
-static sc_status sync_folder(const sc_atomic_file *f)
-{
-    char *copy = sc_strdup(f->path);
-    if (!copy)
-        return SC_ENOMEM;
-    sc_status status = SC_OK;
-    int fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    /* some network file systems cannot sync a folder (EINVAL): nothing more can be done there */
-    if (fd < 0 || (fsync(fd) != 0 && errno != EINVAL && errno != EROFS))
-        status = io_failure(f, "its folder cannot be synchronised");
-    if (fd >= 0)
-        close(fd);
-    free(copy);
-    return status;
-}
-
 sc_status sc_atomic_commit(sc_atomic_file *f)
 {
     sc_status status = f->failed ? f->failed : flush(f);
-    if (status == SC_OK && fsync(f->fd) != 0)
+    if (status == SC_OK && sc_sync_fd(f->fd) != 0)
         status = io_failure(f, "cannot be synchronised");
     if (status == SC_OK) {
         int fd = f->fd;
@@ -157,13 +144,13 @@ sc_status sc_atomic_commit(sc_atomic_file *f)
         if (close(fd) != 0 && errno != EINTR) /* network file systems report late errors here */
             status = io_failure(f, "cannot be closed");
     }
-    if (status == SC_OK && rename(f->temporary, f->path) != 0)
+    if (status == SC_OK && rename(f->temporary, f->target) != 0)
         status = io_failure(f, "cannot be replaced");
     if (status != SC_OK) {
         sc_atomic_abort(f);
         return status;
     }
-    status = sync_folder(f);
+    status = sc_sync_parent(f->target);
     release(f);
     return status;
 }

@@ -1,8 +1,9 @@
-#include "superclip/base.h"
+#include "sync.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <libgen.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -76,11 +77,38 @@ sc_status sc_read_file(const char *path, size_t max_bytes, char **data, size_t *
     return status;
 }
 
+int sc_sync_fd(int fd)
+{
+    int rc;
+    do
+        rc = fsync(fd);
+    while (rc != 0 && errno == EINTR);
+    return rc;
+}
+
+sc_status sc_sync_parent(const char *path)
+{
+    char *copy = sc_strdup(path); /* dirname writes into its argument */
+    if (!copy)
+        return SC_ENOMEM;
+    sc_status status = SC_OK;
+    int fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    /* some file systems cannot sync a folder (EINVAL), some folders may be written, not read:
+     * nothing more can be done there */
+    if (fd < 0 ? errno != EACCES : sc_sync_fd(fd) != 0 && errno != EINVAL && errno != EROFS)
+        status =
+            sc_fail(SC_EIO, "%s: its folder cannot be synchronised: %s", path, strerror(errno));
+    if (fd >= 0)
+        close(fd);
+    free(copy);
+    return status;
+}
+
 static sc_status make_one_dir(const char *path)
 {
     struct stat st;
     if (mkdir(path, 0777) == 0)
-        return SC_OK;
+        return sc_sync_parent(path);
     int why = errno;
     if (why == EEXIST) {
         if (stat(path, &st) == 0 && S_ISDIR(st.st_mode))

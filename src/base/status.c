@@ -42,6 +42,20 @@ static void trim_partial_utf8(char *s)
         s[n - 1 - back] = '\0';
 }
 
+/* The build's absolute path tells a user nothing: "src/data/shard.c" of it does. */
+static const char *from_root(const char *file)
+{
+    static const char *const roots[] = {"/src/", "/tools/", "/tests/"};
+    for (size_t i = 0; i < sizeof roots / sizeof roots[0]; i++) {
+        const char *found = NULL;
+        for (const char *p = strstr(file, roots[i]); p; p = strstr(p + 1, roots[i]))
+            found = p;
+        if (found)
+            return found + 1;
+    }
+    return file;
+}
+
 sc_status sc_fail_at(const char *file, int line, sc_status code, const char *fmt, ...)
 {
     /* formatted aside: an argument may be sc_message() itself */
@@ -54,8 +68,7 @@ sc_status sc_fail_at(const char *file, int line, sc_status code, const char *fmt
     one_line(text);
     trim_partial_utf8(text);
     memcpy(last.text, text, sizeof text);
-    const char *src = file ? strstr(file, "src/") : NULL;
-    snprintf(last.place, sizeof last.place, "%s:%d", src ? src : (file ? file : "?"), line);
+    snprintf(last.place, sizeof last.place, "%s:%d", from_root(file ? file : "?"), line);
     return code;
 }
 
