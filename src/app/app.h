@@ -99,9 +99,9 @@ struct app {
     int job_count;
     size_t *job_memory; /* [jobs] bytes a rank, 0 unknown; rank 0 */
 
-    sc_plan plan;
-    sc_comm *group;  /* NULL: idle */
-    int group_index; /* -1: idle */
+    sc_plan plan;       /* rank 0 */
+    int *group_of_rank; /* [ranks], -1: idle */
+    sc_comm *group;     /* NULL: idle */
     sc_mail *mail;
     bool stop; /* somebody asked for the end; see signals.h */
 

@@ -116,6 +116,11 @@ bool coordinator_idle(const app *a)
 
 void coordinator_line(app *a, int job, sc_log_level level, const char *line)
 {
+    /* The trainer names the fold in some of its lines; here every line is marked already. */
+    char mark[32];
+    int n = snprintf(mark, sizeof mark, "fold %d: ", a->jobs[job].fold);
+    if (strncmp(line, mark, (size_t)n) == 0)
+        line += n;
     app_say(a, a->jobs[job].config, a->jobs[job].fold, level, line);
 }
 

@@ -64,6 +64,30 @@ sc_status app_make_plan(app *a, int ranks, int ranks_per_node, sc_plan *best, sc
     return status;
 }
 
+/* A case before `i` whose programs have the same shapes, or -1: compiling takes seconds. */
+static int same_shapes(const app *a, const sc_plan *plan, int i)
+{
+    const app_case *k = &a->cases[i];
+    const sc_config *c = k->config;
+    double texts, longest, other_texts, other_longest;
+    token_counts(k, &texts, &longest);
+    int group = plan->group_of_job[k->first_job];
+    for (int e = 0; e < i; e++) {
+        const app_case *o = &a->cases[e];
+        const sc_config *d = o->config;
+        int other = plan->group_of_job[o->first_job];
+        token_counts(o, &other_texts, &other_longest);
+        if (strcmp(c->image_encoder, d->image_encoder) == 0 &&
+            strcmp(c->text_encoder, d->text_encoder) == 0 && c->embed_dim == d->embed_dim &&
+            c->img_size == d->img_size && c->batch_size == d->batch_size && k->bf16 == o->bf16 &&
+            k->vocabulary == o->vocabulary && c->n_splits == d->n_splits && texts == other_texts &&
+            longest == other_longest && group >= 0 && other >= 0 &&
+            plan->group_size[group] == plan->group_size[other])
+            return e;
+    }
+    return -1;
+}
+
 /* Bytes a rank of each config's jobs, on a group of the planned size; all folds are alike. 0 as
  * long as the data is not packed: the programs are compiled for its sizes. */
 sc_status app_estimate_memory(app *a, const sc_plan *plan)
@@ -79,14 +103,19 @@ sc_status app_estimate_memory(app *a, const sc_plan *plan)
         sc_device *device;
         sc_train_options o;
         size_t bytes = 0;
+        int like = same_shapes(a, plan, i);
         app_set *set = &a->sets[k->set];
         if (!set->dataset && sc_is_packed(set->dir)) /* the cache of an earlier run */
             (void)sc_dataset_open(set->dir, set->img_size, &a->log, &set->dataset);
         if (!set->dataset)
             continue;
-        SC_TRY(app_device(a, k->bf16, &device));
-        app_train_options(a, k->first_job, &a->log, &o);
-        SC_TRY(sc_train_memory(&o, device, ranks, &bytes));
+        if (like >= 0) {
+            bytes = a->job_memory[a->cases[like].first_job];
+        } else {
+            SC_TRY(app_device(a, k->bf16, &device));
+            app_train_options(a, k->first_job, &a->log, &o);
+            SC_TRY(sc_train_memory(&o, device, ranks, &bytes));
+        }
         for (int f = 0; f < k->folds_used; f++)
             a->job_memory[k->first_job + f] = bytes;
     }

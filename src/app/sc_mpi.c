@@ -76,7 +76,7 @@ static sc_status judge_on_root(app *a)
     SC_TRY(app_look_at_data(a));
     SC_TRY(app_build_cases(a, &a->log));
     SC_TRY(judge_folders(a));
-    return app_check_space(a);
+    return a->options.action == SC_ACTION_PLAN ? SC_OK : app_check_space(a);
 }
 
 /* Everything that can be known without writing. */
@@ -123,15 +123,21 @@ static sc_status prepare(app *a)
     return app_agree(a->world, a->world->comm, app_is_root(a) ? app_write_run_files(a) : SC_OK);
 }
 
+/* Rank 0's plan counts: other nodes may have other cores and would plan otherwise. */
 static sc_status form_groups(app *a)
 {
     const sc_comm *c = a->world->comm;
     sc_plan second;
     memset(&second, 0, sizeof second);
-    APP_AGREE(a, app_make_plan(a, c->size, a->world->node_size, &a->plan, &second));
+    APP_AGREE(a, app_is_root(a) ? app_make_plan(a, c->size, a->world->node_size, &a->plan, &second)
+                                : SC_OK);
     sc_plan_free(&second);
-    a->group_index = a->plan.group_of_rank[c->rank];
-    return sc_comm_split(c, a->group_index, &a->group);
+    a->group_of_rank = sc_alloc((size_t)c->size, sizeof *a->group_of_rank);
+    APP_AGREE(a, a->group_of_rank ? SC_OK : SC_ENOMEM);
+    if (app_is_root(a))
+        memcpy(a->group_of_rank, a->plan.group_of_rank, (size_t)c->size * sizeof *a->group_of_rank);
+    SC_TRY(c->broadcast(c, a->group_of_rank, (size_t)c->size * sizeof *a->group_of_rank, 0));
+    return sc_comm_split(c, a->group_of_rank[c->rank], &a->group);
 }
 
 /* Summaries of configs that earlier runs finished, in case they were killed before writing them. */
@@ -192,6 +198,7 @@ static void close_app(app *a)
     if (a->group)
         a->group->free(a->group);
     sc_plan_free(&a->plan);
+    free(a->group_of_rank);
     app_free_cases(a);
     app_close_devices(a);
     sc_source_list_free(a->list);

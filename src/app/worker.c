@@ -209,9 +209,10 @@ static sc_status run_job(worker *w, int job)
 /* The leader's job is its group's. */
 static sc_status tell_group(const app *a, int32_t job)
 {
-    int first = a->world->comm->rank; /* groups are runs of neighbouring ranks */
-    for (int r = 1; r < a->group->size; r++)
-        SC_TRY(sc_mail_send(a->mail, first + r, MAIL_JOB, &job, sizeof job));
+    int me = a->world->comm->rank;
+    for (int r = me + 1; r < a->world->comm->size; r++)
+        if (a->group_of_rank[r] == a->group_of_rank[me])
+            SC_TRY(sc_mail_send(a->mail, r, MAIL_JOB, &job, sizeof job));
     return SC_OK;
 }
 

@@ -20,6 +20,13 @@ static bool launched(void)
     return false;
 }
 
+/* srun without --mpi=pmix: many processes that know nothing of each other. */
+static bool launched_apart(void)
+{
+    const char *tasks = getenv("SLURM_STEP_NUM_TASKS");
+    return getenv("SLURM_STEP_ID") && getenv("SLURM_PROCID") && tasks && atoi(tasks) > 1;
+}
+
 static sc_status find_node(sc_world *w)
 {
     MPI_Comm node = MPI_COMM_NULL, heads = MPI_COMM_NULL;
@@ -77,6 +84,10 @@ sc_status sc_world_open(int *argc, char ***argv, sc_world **out)
     sc_status status = SC_OK;
     if (launched()) {
         status = open_mpi(argc, argv, w);
+    } else if (launched_apart()) {
+        status =
+            sc_fail(SC_EUSAGE, "srun started these processes without MPI; use srun --mpi=pmix, or "
+                               "mpirun inside the allocation");
     } else {
         w->comm = sc_comm_single();
         status = w->comm ? SC_OK : SC_ENOMEM;

@@ -58,14 +58,16 @@ ok 1 "${args[@]}" --output-dir term
 same_bytes whole term
 
 # A rank of two is killed; the same command, on one rank, goes on (jobs are single ranks' here).
-launch 2 "${args[@]}" --group-size 1 --output-dir rank
+long=("${args[@]}" --group-size 1 --set epochs=30)
+ok 1 "${long[@]}" --output-dir whole30
+launch 2 "${long[@]}" --output-dir rank
 wait_for 'Epoch 2'
 victim=$(pgrep -P $launcher -f "$SC" | tail -1)
 [ -z "$victim" ] || kill -KILL "$victim"
 ended
 [ $rc = 137 ] || [ $rc = 0 ] || die "mpirun: $rc"
-ok 1 "${args[@]}" --output-dir rank
-same_bytes whole rank
+ok 1 "${long[@]}" --output-dir rank
+same_bytes whole30 rank
 
 # USR1 to mpirun: every rank agrees, exit 42; then the rest.
 two=("${args[@]}" --group-size 2 --set epochs=40 --set use_cv=false)
@@ -83,15 +85,14 @@ ok 2 "${two[@]}" --output-dir usr1
 same_bytes whole2 usr1
 
 # USR1 to several groups: jobs that were running go on, the others begin.
-launch 3 "${args[@]}" --group-size 1 --set epochs=30 --output-dir many
+launch 3 "${long[@]}" --output-dir many
 wait_for 'Epoch 2'
 victim=$(pgrep -P $launcher -f "$SC" | tail -1) # one rank alone: the word spreads by mail
 kill -USR1 "$victim"
 ended
 [ $rc = 42 ] || die "USR1 to one rank: exit $rc"
-ok 3 "${args[@]}" --group-size 1 --set epochs=30 --output-dir many
-ok 1 "${args[@]}" --set epochs=30 --output-dir many1
-same_bytes many1 many
+ok 3 "${long[@]}" --output-dir many
+same_bytes whole30 many
 
 # More epochs go on; another config is refused, --restart begins again.
 cp -r whole more
