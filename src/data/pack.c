@@ -3,7 +3,9 @@
  */
 #include "pack_priv.h"
 
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -84,6 +86,22 @@ static bool owner_same(const owner *a, const owner *b)
     return strcmp(a->host, b->host) == 0 && a->pid == b->pid && a->start == b->start;
 }
 
+/* When something in the folder or its set was last written: rows come all the time. */
+static time_t last_written(const char *tmp)
+{
+    struct stat st;
+    time_t last = stat(tmp, &st) == 0 ? st.st_mtime : 0;
+    char *set = sc_path_join(tmp, "set");
+    DIR *dir = set ? opendir(set) : NULL;
+    for (struct dirent *e; dir && (e = readdir(dir));)
+        if (fstatat(dirfd(dir), e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_mtime > last)
+            last = st.st_mtime;
+    if (dir)
+        closedir(dir);
+    free(set);
+    return last;
+}
+
 /* A folder somebody is still working in is refused; what a dead packing left is removed. */
 static sc_status clear_old(const char *tmp)
 {
@@ -96,11 +114,11 @@ static sc_status clear_old(const char *tmp)
         bool here = strcmp(old.host, me.host) == 0;
         bool alive = here && (kill((pid_t)old.pid, 0) == 0 || errno == EPERM) &&
                      start_of(old.pid) == old.start;
-        bool fresh = !here && time(NULL) - st.st_mtime < 120;
+        bool fresh = !here && time(NULL) - last_written(tmp) < 300;
         if (alive || fresh)
             return sc_fail(SC_EUSAGE,
                            "%s: process %ld on %s is packing there now; wait for it, or remove the "
-                           "folder if that process is gone",
+                           "folder when that process is gone",
                            tmp, old.pid, old.host);
     }
     return sc_remove_tree(tmp);

@@ -53,7 +53,7 @@ void folder_images(const char *folder)
         {"a b/10.png", "png_c3_d8_1.png"},
         {"a b/2.BMP", "bmp_24_0.bmp"},
         {"a b/3.jpg", "jpeg_RGB_0.jpg"},
-        {"B/cmyk.jpg", "jpeg_CMYK_0.jpg"},
+        {"B/cmyk.jpg", "jpeg_CMYK_0.jpeg"},
         {"B/i.png", "png_c6_d16_i_0.png"},
         {"B/rle.bmp", "bmp_rle8_0.bmp"},
         {"B/t.tif", "tiff_rgb_0.tif"},

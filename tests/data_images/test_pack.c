@@ -5,6 +5,7 @@
 #include <stddef.h>
 
 #include <cmocka.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -279,8 +280,20 @@ static void test_left_over(void **state)
     snprintf(text, sizeof text, "%s 1 %llu 0\n", host, start); /* one that runs */
     folder_put(path, "owner", text, strlen(text));
     refuse(&s.o, SC_EUSAGE, "is packing there now");
+    snprintf(text, sizeof text, "another-host 1 1 0\n"); /* and one that wrote a moment ago */
+    folder_put(path, "owner", text, strlen(text));
+    folder_put(path, "set/shard", "x", 1);
+    refuse(&s.o, SC_EUSAGE, "another-host");
     sc_pack_abandon(&s.o); /* not ours: stays */
     assert_int_equal(count_names(f, "packing"), 1);
+    const struct timespec old[2] = {{.tv_sec = 1000}, {.tv_sec = 1000}};
+    char inner[420];
+    snprintf(inner, sizeof inner, "%s/set/shard", path);
+    utimensat(AT_FDCWD, inner, old, 0);
+    snprintf(inner, sizeof inner, "%s/set", path);
+    utimensat(AT_FDCWD, inner, old, 0);
+    utimensat(AT_FDCWD, path, old, 0);
+    pack_ok(&s.o, 1);
     folder_remove(f);
 }
 
