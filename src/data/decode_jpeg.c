@@ -9,6 +9,8 @@
 
 #include <jpeglib.h>
 
+#include <jerror.h>
+
 typedef struct jpeg_reader {
     struct jpeg_decompress_struct lib;
     struct jpeg_error_mgr errors;
@@ -27,10 +29,12 @@ static void on_error(j_common_ptr lib)
     longjmp(r->back, 1);
 }
 
-/* level -1: corrupt data that the library could paper over. Others: trace, of no interest. */
+/* level -1: corrupt data that the library could paper over, but for two codes that only tell of
+ * unusual headers. Others: trace, of no interest. */
 static void on_message(j_common_ptr lib, int level)
 {
-    if (level < 0)
+    int code = lib->err->msg_code;
+    if (level < 0 && code != JWRN_JFIF_MAJOR && code != JWRN_ADOBE_XFORM)
         on_error(lib);
 }
 

@@ -74,6 +74,25 @@ def make_good():
     good("png_tall.png", f.save(Image.fromarray(tall), "PNG"))
 
 
+def png_of(body, extra=b""):
+    """20 x 20 RGB from filtered rows; extra: bytes behind the compressed stream."""
+    head = struct.pack(">IIBBBBB", 20, 20, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + f.png_chunk(b"IHDR", head) + f.png_chunk(b"IDAT", zlib.compress(body) + extra) + \
+        f.png_chunk(b"IEND", b"")
+
+
+def make_odd():
+    """Unusual, but nothing of the pixels is damaged."""
+    a = f.pixels(rng_of("odd"), 20, 20, 3).astype("u1")
+    body = b"".join(b"\0" + row.tobytes() for row in a)
+    good("png_extra_bytes.png", png_of(body, b"abcdefgh"))
+    good("png_extra_rows.png", png_of(body + body))
+    good("png_trailing.png", png_of(body) + b"behind the end")
+    jpeg = f.save(Image.fromarray(a), "JPEG")
+    good("jpeg_jfif9.jpg", jpeg.replace(b"JFIF\0\1", b"JFIF\0\x09", 1))
+    good("jpeg_trailing.jpg", jpeg + b"behind the end")
+
+
 def damage(data, at):
     return data[:at] + bytes([data[at] ^ 0x55]) + data[at + 1:]
 
@@ -90,6 +109,11 @@ def make_bad():
     bad("png_crc_idat.png", damage(png, png.index(b"IDAT") + 9), "damaged PNG")
     bad("png_crc_text.png", damage(png, png.index(b"hello")), "damaged PNG")
     bad("png_cut.png", png[: len(png) // 2], "damaged PNG")
+    whole = png_of(b"".join(b"\0" + row.astype("u1").tobytes() for row in a))
+    cut = whole.index(b"IDAT") + 4
+    idat = bytearray(whole[cut:-16])
+    idat[-1] ^= 1  # zlib's own checksum, under a right CRC
+    bad("png_adler.png", whole[:cut - 8] + f.png_chunk(b"IDAT", bytes(idat)) + whole[-12:], "damaged PNG")
     bad("png_no_end.png", png[:-12], "damaged PNG")
     huge = struct.pack(">IIBBBBB", 20000, 20000, 8, 2, 0, 0, 0)
     bad("png_huge.png", png[:8] + f.png_chunk(b"IHDR", huge) + png[33:], "limit")
@@ -118,6 +142,7 @@ OUT.mkdir(parents=True, exist_ok=True)
 for old in OUT.iterdir():
     old.unlink()
 make_good()
+make_odd()
 make_bad()
 (OUT / "images.txt").write_text("\n".join(lines) + "\n")
 print(len(lines), "files,", sum(p.stat().st_size for p in OUT.iterdir()), "bytes")
