@@ -36,3 +36,11 @@ sc_status sc_trainer_agree(sc_trainer *t, sc_status mine, bool *stop)
         return mine;
     return sc_fail((sc_status)failure.status, "%s", failure.message);
 }
+
+sc_status sc_trainer_inside(const sc_trainer *t, sc_status status)
+{
+    if (status == SC_OK || status == SC_ENUMERIC || status == SC_ECOMM || t->comm->size == 1)
+        return status;
+    return sc_fail_prefix(SC_ECOMM, "fold %d: rank %d of the group cannot go on within a step",
+                          t->o->fold, t->comm->rank);
+}

@@ -181,6 +181,8 @@ sc_status sc_trainer_resume(sc_trainer *t)
     char *path = NULL;
     sc_object *root = NULL;
     sc_train_state state = {0};
+    if (t->leader)
+        sc_remove_leftovers(t->o->dir);
     sc_status status = t->leader ? choose(t, &path, &root, &state) : SC_OK;
     SC_TRY_GOTO(sc_trainer_agree(t, status, NULL));
     SC_TRY_GOTO(share_path(t, &path));

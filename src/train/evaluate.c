@@ -46,15 +46,21 @@ static void keep_probabilities(sc_trainer *t, const sc_batch *b)
     }
 }
 
-static sc_status step(sc_trainer *t, const sc_batch *b, sc_pass_sums *sums)
+static sc_status compute(sc_trainer *t, sc_program *p, const sc_batch *b, sc_pass_sums *sums,
+                         double losses[3])
 {
-    sc_program *p = b->rows_global == t->eval.full_rows ? t->eval.full : t->eval.tail;
-    double losses[3];
     SC_TRY(sc_program_write(p, "images", b->pixels));
     SC_TRY(sc_program_write(p, "draws", b->draws));
     SC_TRY(sc_program_write(p, "labels", b->labels));
     SC_TRY(sc_program_forward(p));
-    SC_TRY(sc_trainer_add_batch(t, p, b, "validation", sums, losses));
+    return sc_trainer_add_batch(t, p, b, "validation", sums, losses);
+}
+
+static sc_status step(sc_trainer *t, const sc_batch *b, sc_pass_sums *sums)
+{
+    sc_program *p = b->rows_global == t->eval.full_rows ? t->eval.full : t->eval.tail;
+    double losses[3];
+    SC_TRY(sc_trainer_inside(t, compute(t, p, b, sums, losses)));
     keep_probabilities(t, b);
     sc_trainer_report_batch(t, true, sums->batches, t->val_batches, sums, losses);
     return SC_OK;
@@ -109,6 +115,7 @@ sc_status sc_trainer_validate(sc_trainer *t, sc_epoch_metrics *m)
                            o->fold, t->state.epoch + 1);
         status = step(t, &b, &sums);
     }
-    SC_TRY(sc_trainer_agree(t, status, NULL));
-    return finish(t, &sums, m);
+    if (status == SC_OK)
+        status = finish(t, &sums, m);
+    return sc_trainer_agree(t, status, NULL);
 }

@@ -95,7 +95,7 @@ static size_t program_bytes(const sc_trainer *t)
         sc_program_memory m = sc_program_memory_of(all[i]);
         size_t arena = m.arena + m.scratch;
         shared = arena > shared ? arena : shared;
-        own += m.io + m.saved;
+        own += m.io; /* saved lies in the arena */
     }
     return shared + own;
 }

@@ -89,29 +89,36 @@ static sc_status write_batch(sc_program *p, const sc_batch *b)
     return sc_program_write(p, "labels", b->labels);
 }
 
-static sc_status run_step(sc_trainer *t, sc_program *p, const sc_batch *b, double losses[3])
+static sc_status compute(sc_trainer *t, sc_program *p, const sc_batch *b, sc_step_dump *dump,
+                         double losses[3])
 {
-    sc_status status = SC_OK;
-    sc_step_dump *dump = NULL;
     const sc_adamw adamw = {.lr = sc_trainer_lr(t->o, t->state.epoch),
                             .beta1 = 0.9,
                             .beta2 = 0.999,
                             .eps = 1e-8,
                             .weight_decay = t->o->weight_decay};
+    SC_TRY(write_batch(p, b));
+    SC_TRY(sc_program_forward(p));
+    SC_TRY(sc_trainer_add_batch(t, p, b, "training", &t->state.sums, losses));
+    SC_TRY(check_temperature(t, p, b->rows_global));
+    SC_TRY(sc_program_backward(p));
+    SC_TRY(sc_program_reduce(p));
+    if (dump)
+        SC_TRY(sc_step_dump_gradients(t, p, b, dump));
+    return sc_params_update(t->params, &adamw);
+}
+
+static sc_status run_step(sc_trainer *t, sc_program *p, const sc_batch *b, double losses[3])
+{
+    sc_step_dump *dump = NULL;
+    sc_status status = SC_OK;
     if (t->dumped < t->o->dump_steps)
-        SC_TRY_GOTO(sc_step_dump_begin(t, b, &dump));
-    SC_TRY_GOTO(write_batch(p, b));
-    SC_TRY_GOTO(sc_program_forward(p));
-    SC_TRY_GOTO(sc_trainer_add_batch(t, p, b, "training", &t->state.sums, losses));
-    SC_TRY_GOTO(check_temperature(t, p, b->rows_global));
-    SC_TRY_GOTO(sc_program_backward(p));
-    SC_TRY_GOTO(sc_program_reduce(p));
-    if (dump)
-        SC_TRY_GOTO(sc_step_dump_gradients(t, p, b, dump));
-    SC_TRY_GOTO(sc_params_update(t->params, &adamw));
-    if (dump)
-        SC_TRY_GOTO(sc_step_dump_finish(t, b, dump));
-done:
+        status = sc_step_dump_begin(t, b, &dump);
+    if (status == SC_OK)
+        status = compute(t, p, b, dump, losses);
+    status = sc_trainer_inside(t, status);
+    if (status == SC_OK && dump)
+        status = sc_step_dump_finish(t, b, dump);
     sc_step_dump_free(dump);
     return status;
 }

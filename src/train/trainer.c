@@ -142,7 +142,8 @@ static sc_status save_epoch(sc_trainer *t, bool is_best)
     return sc_timing_save(&t->timing, t->o->dir);
 }
 
-static sc_status end_epoch(sc_trainer *t, const sc_epoch_metrics *m, const sc_epoch_timing *timing)
+/* Into the history, the best and the early-stopping counter; then to disk. */
+static sc_status account(sc_trainer *t, const sc_epoch_metrics *m, const sc_epoch_timing *timing)
 {
     sc_train_state *s = &t->state;
     const sc_train_options *o = t->o;
@@ -153,13 +154,21 @@ static sc_status end_epoch(sc_trainer *t, const sc_epoch_metrics *m, const sc_ep
         s->stale =
             sc_best_update(&s->watch, o->monitor, o->min_delta, s->epoch, m) ? 0 : s->stale + 1;
     s->stopped_early = o->patience >= 0 && s->stale >= o->patience && s->stale > 0;
-    sc_status status = t->leader ? save_epoch(t, is_best) : SC_OK;
+    if (t->leader)
+        SC_TRY(save_epoch(t, is_best));
     if (t->events && t->events->epoch)
         t->events->epoch(t->events->ctx, s->epoch + 1, o->epochs, m, is_best);
+    return SC_OK;
+}
+
+static sc_status end_epoch(sc_trainer *t, const sc_epoch_metrics *m, const sc_epoch_timing *timing)
+{
+    sc_train_state *s = &t->state;
+    SC_TRY(sc_trainer_agree(t, account(t, m, timing), NULL));
     s->epoch++;
     s->step = 0;
     s->sums = (sc_pass_sums){0};
-    return sc_trainer_agree(t, status, NULL);
+    return SC_OK;
 }
 
 static sc_status run_epoch(sc_trainer *t)

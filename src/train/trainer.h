@@ -124,6 +124,9 @@ sc_status sc_trainer_write(const sc_trainer *t, sc_program *p, const char *name,
 /* agree.c: what every rank of the group learns at a step boundary. */
 /* Returns the same status, with the same message, on every rank; *stop: some rank asks to stop. */
 sc_status sc_trainer_agree(sc_trainer *t, sc_status mine, bool *stop);
+/* For what happens between collectives: a rank that fails there alone leaves the others waiting, so its
+ * failure becomes one of the communicator. Numbers that are not finite are so on every rank alike. */
+sc_status sc_trainer_inside(const sc_trainer *t, sc_status status);
 
 /* train_pass.c */
 double sc_trainer_lr(const sc_train_options *o, int epoch);
@@ -161,6 +164,8 @@ sc_status sc_trainer_finish_files(sc_trainer *t);
 #define SC_CKPT_PREV "checkpoint_latest.prev.pth"
 #define SC_CKPT_BEST "checkpoint_best.pth"
 sc_status sc_trainer_resume(sc_trainer *t);
+/* leftovers.c: temporary files of a killed run */
+void sc_remove_leftovers(const char *dir);
 /* The file, read, checked and parsed: SC_EFORMAT when it cannot be resumed from, SC_EUSAGE when its
  * identity is another. */
 sc_status sc_ckpt_read(const char *path, const char *identity, sc_object **root,
