@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MIN_PROTOCOL = 2, MAX_PROTOCOL = 5, MEMORY_PER_BYTE = 64, MEMORY_BASE = 1 << 16 };
+enum { MIN_PROTOCOL = 2, MAX_PROTOCOL = 5, MEMORY_PER_BYTE = 96, MEMORY_BASE = 1 << 16 };
 
 /* ---- containers ------------------------------------------------------------------------------ */
 

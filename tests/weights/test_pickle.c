@@ -379,23 +379,29 @@ static void honest_streams_fit(void **state)
 {
     (void)state;
     sc_object *root = sc_obj_dict(), *numbers = sc_obj_list(), *flags = sc_obj_list();
-    sc_object *lists = sc_obj_list(), *words = sc_obj_list();
+    sc_object *lists = sc_obj_list(), *words = sc_obj_list(), *empty = sc_obj_list();
     for (int i = 0; i < 20000; i++) {
         sc_object *one = sc_obj_list();
         sc_obj_append(numbers, sc_obj_int(i % 100));
         sc_obj_append(flags, sc_obj_bool(i % 2));
         sc_obj_append(one, sc_obj_int(i));
         sc_obj_append(lists, one);
+        sc_obj_append(empty, sc_obj_list());
         sc_obj_append(words, sc_obj_string(i % 2 ? "x" : ""));
     }
     sc_obj_put(root, "numbers", numbers);
     sc_obj_put(root, "flags", flags);
     sc_obj_put(root, "lists", lists);
     sc_obj_put(root, "words", words);
+    sc_obj_put(root, "empty", empty);
     assert_int_equal(sc_pth_save(path, root), SC_OK);
     sc_object *back = load(path);
     assert_int_equal(sc_obj_get(back, "flags")->count, 20000);
     assert_int_equal(sc_obj_get(back, "lists")->items[19999]->items[0]->i, 19999);
+    sc_obj_free(back);
+    assert_int_equal(sc_pth_save(path, empty), SC_OK); /* a byte each */
+    back = load(path);
+    assert_int_equal(back->count, 20000);
     sc_obj_free(back);
     sc_obj_free(root);
 }
