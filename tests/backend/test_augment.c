@@ -18,52 +18,76 @@ typedef struct fixture {
     sc_augment draws[IMAGES];
 } fixture;
 
+typedef struct node {
+    const sc_backend *b;
+    sc_device *d;
+    sc_comm *alone;
+    sc_op_node n;
+    void *state;
+} node;
+
+static sc_status open_node(node *o, const fixture *f, sc_precision_mode precision, int threads)
+{
+    static const int64_t rows = IMAGES;
+    const sc_backend *b = o->b;
+    sc_op_node *n = &o->n;
+    const sc_device_options options = {threads, precision, NULL};
+    size_t saved, scratch;
+    SC_TRY(b->open(&options, &o->d));
+    o->alone = sc_comm_single();
+    *n = (sc_op_node){.op = SC_OP_AUGMENT,
+                      .n_in = 2,
+                      .n_out = 1,
+                      .precision = o->d->precision,
+                      .comm = o->alone,
+                      .rows = &rows,
+                      .rows_global = rows,
+                      .training = true};
+    n->attrs.crop = f->crop;
+    n->in[0].desc = (sc_value_desc){SC_BYTES, {4, {IMAGES, f->side, f->side, 3}}};
+    n->in[1].desc = (sc_value_desc){SC_BYTES, {2, {IMAGES, (int64_t)sizeof(sc_augment)}}};
+    n->out[0].desc = (sc_value_desc){SC_COMPUTE, {4, {IMAGES, 3, f->crop, f->crop}}};
+    for (int i = 0; i < 2; i++) {
+        SC_TRY(b->alloc(o->d, b->value_bytes(o->d, &n->in[i].desc), &n->in[i].data));
+        SC_TRY(
+            b->upload(o->d, &n->in[i].desc, i ? (const void *)f->draws : f->rows, n->in[i].data));
+    }
+    SC_TRY(b->alloc(o->d, b->value_bytes(o->d, &n->out[0].desc), &n->out[0].data));
+    SC_TRY(b->node_memory(o->d, n, &saved, &scratch));
+    SC_TRY(b->alloc(o->d, saved, &n->saved));
+    SC_TRY(b->alloc(o->d, scratch, &n->scratch));
+    return b->prepare(o->d, n, &o->state);
+}
+static void close_node(node *o)
+{
+    if (o->d) {
+        o->b->release(o->d, o->state);
+        void *const memory[] = {o->n.in[0].data, o->n.in[1].data, o->n.out[0].data, o->n.saved,
+                                o->n.scratch};
+        for (size_t i = 0; i < sizeof memory / sizeof *memory; i++)
+            o->b->free(o->d, memory[i]);
+        o->b->close(o->d);
+    }
+    if (o->alone)
+        o->alone->free(o->alone);
+}
+
 static sc_status augment(const sc_backend *b, sc_precision_mode precision, int threads,
                          const fixture *f, double *out)
 {
-    static const int64_t rows = IMAGES;
-    const int64_t side = f->side, crop = f->crop, count = IMAGES * 3 * crop * crop;
-    sc_device_options o = {threads, precision, NULL};
-    sc_device *d = NULL;
-    SC_TRY(b->open(&o, &d));
-    sc_comm *alone = sc_comm_single();
-    sc_op_node n = {.op = SC_OP_AUGMENT,
-                    .n_in = 2,
-                    .n_out = 1,
-                    .precision = d->precision,
-                    .comm = alone,
-                    .rows = &rows,
-                    .rows_global = rows,
-                    .training = true};
-    n.attrs.crop = f->crop;
-    n.in[0].desc = (sc_value_desc){SC_BYTES, {4, {IMAGES, side, side, 3}}};
-    n.in[1].desc = (sc_value_desc){SC_BYTES, {2, {IMAGES, (int64_t)sizeof(sc_augment)}}};
-    n.out[0].desc = (sc_value_desc){SC_COMPUTE, {4, {IMAGES, 3, crop, crop}}};
-    size_t saved, scratch;
-    void *state = NULL, *host = calloc((size_t)count, 8);
-    for (int i = 0; i < 2; i++) {
-        SC_TRY(b->alloc(d, b->value_bytes(d, &n.in[i].desc), &n.in[i].data));
-        SC_TRY(b->upload(d, &n.in[i].desc, i ? (const void *)f->draws : f->rows, n.in[i].data));
-    }
-    SC_TRY(b->alloc(d, b->value_bytes(d, &n.out[0].desc), &n.out[0].data));
-    SC_TRY(b->node_memory(d, &n, &saved, &scratch));
-    SC_TRY(b->alloc(d, saved, &n.saved));
-    SC_TRY(b->alloc(d, scratch, &n.scratch));
-    SC_TRY(b->prepare(d, &n, &state));
-    SC_TRY(b->forward(d, &n, state));
-    SC_TRY(b->download(d, &n.out[0].desc, n.out[0].data, host));
+    const int64_t count = IMAGES * 3 * (int64_t)f->crop * f->crop;
+    node o = {.b = b};
+    void *host = calloc((size_t)count, 8);
+    sc_status status = open_node(&o, f, precision, threads);
+    if (status == SC_OK)
+        status = b->forward(o.d, &o.n, o.state);
+    if (status == SC_OK)
+        status = b->download(o.d, &o.n.out[0].desc, o.n.out[0].data, host);
     for (int64_t i = 0; i < count; i++)
         out[i] = b->real == SC_F64 ? ((double *)host)[i] : (double)((float *)host)[i];
     free(host);
-    b->release(d, state);
-    b->free(d, n.in[0].data);
-    b->free(d, n.in[1].data);
-    b->free(d, n.out[0].data);
-    b->free(d, n.saved);
-    b->free(d, n.scratch);
-    b->close(d);
-    alone->free(alone);
-    return SC_OK;
+    close_node(&o);
+    return status;
 }
 
 /* Noise, flat colours, greys and near-greys: every branch of the hue. */

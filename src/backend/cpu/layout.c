@@ -73,6 +73,8 @@ sc_status cpu_upload(sc_device *dev, const sc_value_desc *v, const void *host, v
 {
     cpu_device *d = (cpu_device *)dev;
     bool bf = cpu_bf16(d, v);
+    if (cpu_count(v) == 0)
+        return SC_OK;
     if (cpu_blocked(v))
         blocks(d, v, host, false, value, bf, true);
     else if (bf)
@@ -85,6 +87,8 @@ sc_status cpu_download(sc_device *dev, const sc_value_desc *v, const void *value
 {
     cpu_device *d = (cpu_device *)dev;
     bool bf = cpu_bf16(d, v);
+    if (cpu_count(v) == 0)
+        return SC_OK;
     if (cpu_blocked(v))
         blocks(d, v, value, bf, host, false, false);
     else if (bf)
