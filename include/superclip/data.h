@@ -33,7 +33,14 @@ int sc_train_size(int img_size); /* int(1.1 * S) */
  * channel, the red one, where the format has that (WebP has not). Equal pixels give equal bytes. Not atomic. */
 sc_status sc_image_write(const char *path, const sc_image *im, bool grey);
 
-/* ---- packing ---------------------------------------------------------------------------------- */
+/* ---- packing ----------------------------------------------------------------------------------
+ * A packed set is a folder of manifest.json and shard-00000-of-00004.h5 ..., HDF5 files that h5py reads. Root
+ * attributes: format, format_version, img_size, class_names, packer_version. Datasets of n rows, each one
+ * contiguous block: images/eval u8 [n,S,S,3], images/train u8 [n,S',S',3], labels i32, index i64 (of the whole
+ * set), paths ("class/file", UTF-8, NUL-padded), crc32c/eval and crc32c/train u32 (of each image row),
+ * source_sha256 u8 [n,32] (of the image file). Samples lie in contiguous ranges, shard s of K holding
+ * n*s/K .. n*(s+1)/K. The bytes depend on the images, S, K and the window only: not on ranks, threads or time.
+ */
 typedef struct sc_pack_options {
     const char *src, *dst;
     int img_size;

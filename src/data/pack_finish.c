@@ -285,7 +285,7 @@ sc_status sc_pack_finish(const sc_pack_options *o, const sc_source_list *l, int 
     if (j.bad > 0 && !o->skip_bad)
         status = sc_fail(SC_EFORMAT,
                          "%lld of %lld images cannot be read (listed above), nothing was written; "
-                         "repair or remove them, or pack without them by --skip-bad",
+                         "repair or remove them, or leave them out by pack_hdf5 --skip-bad",
                          (long long)j.bad, (long long)l->count);
     else
         status = seal_and_rename(o, l, &j, &p);
