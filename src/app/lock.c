@@ -57,10 +57,11 @@ static sc_status refuse(const char *path, const holder *h)
 {
     if (h->host[0] == '\0')
         return sc_fail(SC_EUSAGE, "%s is locked by another process", path);
-    return sc_fail(SC_EUSAGE,
-                   "%s: another run is writing here: host %s, process %ld, started %s; wait for it, "
-                   "or choose another folder (delete the file only if that run is dead)",
-                   path, h->host, h->pid, h->started);
+    return sc_fail(
+        SC_EUSAGE,
+        "%s: another run is writing here: host %s, process %ld, started %s; wait for it, "
+        "or choose another folder (delete the file only if that run is dead)",
+        path, h->host, h->pid, h->started);
 }
 
 /* Seconds since the file was renewed, by the file system's own clock: *now is a file just made

@@ -154,6 +154,8 @@ sc_status app_write_run_files(app *a)
         if (a->options.restart)
             remove_results(a->jobs[j].dir, of_fold, (int)(sizeof of_fold / sizeof of_fold[0]));
         remove_leftovers(a->jobs[j].dir);
+        if (a->jobs[j].done_before) /* killed between its last checkpoint and the fallback's end */
+            remove_results(a->jobs[j].dir, &of_fold[1], 1);
         if (a->jobs[j].dump_dir)
             SC_TRY(app_make_dirs(a, a->jobs[j].dump_dir));
     }
