@@ -229,22 +229,16 @@ static sc_status put_in_place(const sc_pack_options *o, const sc_pack_plan *p)
     return SC_OK;
 }
 
-static sc_status sync_parent(const sc_pack_options *o)
-{
-    char *parent = sc_format("%s/..", o->dst);
-    sc_status status = parent ? sc_fsync_path(parent) : SC_ENOMEM;
-    free(parent);
-    return status;
-}
-
 static sc_status seal_and_rename(const sc_pack_options *o, const sc_source_list *l, judged *j,
                                  sc_pack_plan *p)
 {
     sc_pack_rows rows = {0};
     sc_skipped *skipped = sc_alloc((size_t)j->bad, sizeof *skipped);
+    char *parent =
+        sc_format("%s/..", o->dst); /* nothing may fail needlessly once the set is in place */
     int64_t n = 0;
     sc_status status = SC_ENOMEM;
-    if (!skipped)
+    if (!skipped || !parent)
         goto done;
     SC_TRY_GOTO(choose_rows(l, j, &rows));
     for (int64_t i = 0; i < l->count; i++)
@@ -256,7 +250,7 @@ static sc_status seal_and_rename(const sc_pack_options *o, const sc_source_list 
         SC_TRY_GOTO(close_gaps(o, &rows, p));
     SC_TRY_GOTO(sc_pack_seal(o, p, &rows, skipped, n));
     SC_TRY_GOTO(put_in_place(o, p));
-    status = sync_parent(o);
+    status = sc_fsync_path(parent);
     if (status == SC_OK)
         sc_info(o->log, "packed %lld images of %d classes into %s (%d shard%s, %lld skipped)",
                 (long long)rows.n, l->classes, o->dst, p->shards, p->shards == 1 ? "" : "s",
@@ -265,6 +259,7 @@ done:
     for (int64_t i = 0; skipped && i < n; i++)
         free(skipped[i].path);
     free(skipped);
+    free(parent);
     free(rows.source);
     return status;
 }
@@ -289,8 +284,8 @@ sc_status sc_pack_finish(const sc_pack_options *o, const sc_source_list *l, int 
                          (long long)j.bad, (long long)l->count);
     else
         status = seal_and_rename(o, l, &j, &p);
-    if (status == SC_OK)
-        sc_remove_tree(p.tmp);
+    if (status == SC_OK && sc_remove_tree(p.tmp) != SC_OK)
+        sc_warn(o->log, "%s; the set is complete, the rest of the folder can go", sc_message());
 done:
     if (status != SC_OK)
         sc_pack_clear(o);
