@@ -109,6 +109,9 @@ static sc_status train(const job *j, const sc_comm *comm, sc_train_result *out)
 sc_status job_run(job *j, sc_train_result *out)
 {
     sc_comm *one = sc_comm_single();
+    *out = (sc_train_result){0};
+    if (!one)
+        return SC_ENOMEM;
     sc_status status = train(j, one, out);
     one->free(one);
     return status;

@@ -64,7 +64,7 @@ static void every_allocation_fails_once(void **state)
     job_free(&j);
     assert_true(total > 1000);
     for (long k = 1; k <= total;
-         k += step, step = 1 + k / 30) { /* all of the start, samples later */
+         k += step, step = 1 + k / 8) { /* closely at the start, then samples */
         small(&j);
         atomic_store(&countdown, k);
         sc_status status = job_run(&j, &r);
