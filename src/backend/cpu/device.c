@@ -123,17 +123,15 @@ static sc_status cpu_open(const sc_device_options *o, sc_device **out)
     return SC_OK;
 }
 
-/* Pages of 2 MB where the system gives them: the buffers live as long as the job. */
-static sc_status cpu_alloc(sc_device *d, size_t bytes, void **out)
+/* Zeroed by all threads: on a machine with several memories each gets a share of the pages. */
+static sc_status cpu_alloc(sc_device *dev, size_t bytes, void **out)
 {
-    (void)d;
-    size_t size = (bytes ? bytes : 1) + 63;
-    size &= ~(size_t)63;
-    void *p = bytes <= SIZE_MAX - 64 ? aligned_alloc(64, size) : NULL;
+    void *p = bytes <= SIZE_MAX - 64 ? aligned_alloc(64, cpu_align(bytes ? bytes : 1)) : NULL;
     *out = p;
     if (!p)
         return sc_fail(SC_ENOMEM, "cpu: out of memory for %zu bytes", bytes);
-    memset(p, 0, size);
+    omp_set_num_threads(dev->threads);
+    cpu_zero(p, cpu_align(bytes ? bytes : 1));
     return SC_OK;
 }
 static void cpu_free(sc_device *d, void *p)
@@ -199,9 +197,8 @@ static sc_status cpu_adamw(sc_device *dev, const sc_adamw *o, size_t count, void
 {
     cpu_device *d = (cpu_device *)dev;
     omp_set_num_threads(d->head.threads);
-    double c1 = 1, c2 = 1, b1 = o->beta1, b2 = o->beta2;
-    c1 = 1 - pow(b1, (double)o->step);
-    c2 = 1 - pow(b2, (double)o->step);
+    const double b1 = o->beta1, b2 = o->beta2;
+    const double c1 = 1 - pow(b1, (double)o->step), c2 = 1 - pow(b2, (double)o->step);
     const float c[8] = {(float)(1 - o->lr * o->weight_decay),
                         (float)b1,
                         (float)(1 - b1),

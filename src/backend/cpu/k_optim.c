@@ -9,6 +9,20 @@ INLINE vf root(vf v)
     return v;
 }
 
+INLINE bool all_zero(vi v)
+{
+#if defined(__AVX512F__)
+    return _mm512_test_epi32_mask((__m512i)v, (__m512i)v) == 0;
+#elif defined(__AVX2__)
+    return _mm256_testz_si256((__m256i)v, (__m256i)v) != 0;
+#else
+    int32_t any = 0;
+    for (int i = 0; i < VL; i++)
+        any |= v[i];
+    return any == 0;
+#endif
+}
+
 /* c: 1 - lr*wd, beta1, 1 - beta1, beta2, 1 - beta2, lr / c1, sqrt(c2), eps */
 INLINE void step(float *p, const float *g, float *m, float *v, int64_t i, const int part,
                  const float c[8])
@@ -24,6 +38,15 @@ INLINE void step(float *p, const float *g, float *m, float *v, int64_t i, const 
         gv = load(g, i, false);
         mv = load(m, i, false);
         vv = load(v, i, false);
+    }
+    /* Rows of the token table that no text used yet only decay; their moments need no writing. */
+    if (all_zero((vi)gv | (vi)mv | (vi)vv)) {
+        pv = splat(c[0]) * pv;
+        if (part)
+            store_part(p, i, part, pv, false);
+        else
+            store(p, i, pv, false);
+        return;
     }
     mv = splat(c[1]) * mv + splat(c[2]) * gv;
     vv = splat(c[3]) * vv + splat(c[4]) * gv * gv;

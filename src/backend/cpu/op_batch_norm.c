@@ -2,7 +2,9 @@
  * block of one image) and combined in double in a fixed order, then over the ranks of node->comm:
  * the same bits with any number of threads, and every rank normalises by the same numbers.
  *
- * Saved: mean and 1/std a channel, the ReLU's sign bits, and in `count` the values a channel had.
+ * Saved: mean, what its rounding to float lost, and 1/std a channel, the ReLU's sign bits, and in
+ * `count` the values a channel had. What was lost is put back per channel: a mean far above the
+ * deviation costs no digits.
  * Plain values (C <= 4) are copied into one block and back.
  */
 #include "cpu.h"
@@ -11,8 +13,8 @@
 #include <string.h>
 
 typedef struct saved {
-    float *mean, *rstd;
-    uint8_t *mask; /* bits, [n * blocks][hw] of lane_bits */
+    float *mean, *lost, *rstd; /* exact mean = mean - lost */
+    uint8_t *mask;             /* bits, [n * blocks][hw] of lane_bits */
     double *count;
 } saved;
 
@@ -50,7 +52,7 @@ static size_t totals_bytes(const dims *m, int ranks)
 }
 static size_t coefficient_bytes(const dims *m)
 {
-    return cpu_align((size_t)m->cp * 3 * sizeof(float));
+    return cpu_align((size_t)m->cp * 5 * sizeof(float));
 }
 static bool batch_statistics(const sc_op_node *n)
 {
@@ -66,7 +68,7 @@ static sc_status bn_memory(cpu_device *d, const sc_op_node *n, size_t *saved_byt
     *scratch = sums_bytes(&m) + totals_bytes(&m, n->comm->size) + coefficient_bytes(&m) +
                (m.plain ? COPIES * m.bytes : 0);
     if (n->training)
-        *saved_bytes = 64 + cpu_align((size_t)m.cp * 2 * sizeof(float)) +
+        *saved_bytes = 64 + cpu_align((size_t)m.cp * 3 * sizeof(float)) +
                        (n->attrs.relu ? cpu_align((size_t)m.stored / 8) : 0);
     return SC_OK;
 }
@@ -74,9 +76,10 @@ static saved saved_of(const sc_op_node *n, const dims *m)
 {
     char *p = n->saved;
     saved s = {.count = (double *)p, .mean = (float *)(p + 64)};
-    s.rstd = s.mean + m->cp;
+    s.lost = s.mean + m->cp;
+    s.rstd = s.lost + m->cp;
     if (n->attrs.relu)
-        s.mask = (uint8_t *)p + 64 + cpu_align((size_t)m->cp * 2 * sizeof(float));
+        s.mask = (uint8_t *)p + 64 + cpu_align((size_t)m->cp * 3 * sizeof(float));
     return s;
 }
 typedef struct workspace {
@@ -174,16 +177,16 @@ static sc_status all_statistics(cpu_device *d, const sc_op_node *n, const dims *
     return SC_OK;
 }
 
-/* Fills mean, rstd (float) and moves the running statistics. */
-static void settle(const sc_op_node *n, const dims *m, const double *totals, float *mean,
-                   float *rstd)
+/* Fills s and moves the running statistics. */
+static void settle(const sc_op_node *n, const dims *m, const double *totals, const saved *s)
 {
     float *rm = n->params[2].value, *rv = n->params[3].value;
     const double count = totals[2 * m->cp], f = n->attrs.momentum;
     for (int64_t c = 0; c < m->cp; c++) {
         double var = count > 0 ? totals[m->cp + c] / count : 0;
-        mean[c] = (float)totals[c];
-        rstd[c] = (float)(1.0 / sqrt(var + n->attrs.eps));
+        s->mean[c] = (float)totals[c];
+        s->lost[c] = (float)((double)s->mean[c] - totals[c]);
+        s->rstd[c] = (float)(1.0 / sqrt(var + n->attrs.eps));
         if (c >= m->c || count <= 0)
             continue;
         double unbiased = totals[m->cp + c] / (count > 1 ? count - 1 : 1);
@@ -191,12 +194,13 @@ static void settle(const sc_op_node *n, const dims *m, const double *totals, flo
         rv[c] = (float)((1 - f) * (double)rv[c] + f * unbiased);
     }
 }
-static void running(const sc_op_node *n, const dims *m, float *mean, float *rstd)
+static void running(const sc_op_node *n, const dims *m, const saved *s)
 {
     const float *rm = n->params[2].value, *rv = n->params[3].value;
     for (int64_t c = 0; c < m->cp; c++) {
-        mean[c] = rm[c];
-        rstd[c] = (float)(1.0 / sqrt((double)rv[c] + n->attrs.eps));
+        s->mean[c] = rm[c];
+        s->lost[c] = 0;
+        s->rstd[c] = (float)(1.0 / sqrt((double)rv[c] + n->attrs.eps));
     }
 }
 
@@ -205,26 +209,25 @@ static sc_status bn_forward(cpu_device *d, const sc_op_node *n, void *state)
     (void)state;
     dims m = dims_of(d, n);
     workspace w = workspace_of(n, &m);
-    float *mean = w.coefficients, *scale = mean + m.cp, *rstd = scale + m.cp;
-    saved s = {0};
-    if (n->training) {
+    float *scale = w.coefficients, *shift = scale + m.cp;
+    saved s = {.mean = shift + m.cp, .lost = shift + 2 * m.cp, .rstd = shift + 3 * m.cp};
+    if (n->training)
         s = saved_of(n, &m);
-        mean = s.mean;
-        rstd = s.rstd;
-    }
     const void *x = view(d, n, &m, &w, X, n->in[0].data, true);
     const void *residual = n->n_in > 1 ? view(d, n, &m, &w, RESIDUAL, n->in[1].data, true) : NULL;
     void *y = view(d, n, &m, &w, Y_OR_DY, n->out[0].data, false);
     if (batch_statistics(n)) {
         SC_TRY(all_statistics(d, n, &m, &w, x));
-        settle(n, &m, w.totals, mean, rstd);
+        settle(n, &m, w.totals, &s);
         *s.count = w.totals[2 * m.cp];
     } else {
-        running(n, &m, mean, rstd);
+        running(n, &m, &s);
     }
     const float *weight = n->params[0].value, *bias = n->params[1].value;
-    for (int64_t c = 0; c < m.cp; c++)
-        scale[c] = weight[c] * rstd[c];
+    for (int64_t c = 0; c < m.cp; c++) {
+        scale[c] = weight[c] * s.rstd[c];
+        shift[c] = bias[c] + scale[c] * s.lost[c];
+    }
 #pragma omp parallel for schedule(static)
     for (int64_t t = 0; t < m.planes; t++) {
         int64_t c = t % m.nb * m.b;
@@ -233,9 +236,9 @@ static sc_status bn_forward(cpu_device *d, const sc_op_node *n, void *state)
                           .y = plane_at(y, &m, t),
                           .mask = mask_at(s.mask, &m, t),
                           .hw = m.hw,
-                          .mean = mean + c,
+                          .mean = s.mean + c,
                           .scale = scale + c,
-                          .shift = bias + c,
+                          .shift = shift + c,
                           .relu = n->attrs.relu,
                           .bf = m.bf};
         d->k.bn_apply(&a);
@@ -246,7 +249,7 @@ static sc_status bn_forward(cpu_device *d, const sc_op_node *n, void *state)
 
 /* Sums of g and g * xhat: own ones to dbias and dweight, those of all ranks stay in w->totals. */
 static sc_status back_sums(cpu_device *d, const sc_op_node *n, const dims *m, const workspace *w,
-                           const cpu_bn_back *base, uint8_t *mask)
+                           const cpu_bn_back *base, const saved *s)
 {
     cpu_plane_sums *planes = w->planes;
 #pragma omp parallel for schedule(static)
@@ -255,7 +258,7 @@ static sc_status back_sums(cpu_device *d, const sc_op_node *n, const dims *m, co
         cpu_bn_back a = *base;
         a.x = plane_at(base->x, m, t);
         a.dy = plane_at(base->dy, m, t);
-        a.mask = mask_at(mask, m, t);
+        a.mask = mask_at(s->mask, m, t);
         a.mean += c;
         a.rstd += c;
         d->k.bn_back_sums(&a, &planes[t]);
@@ -268,6 +271,7 @@ static sc_status back_sums(cpu_device *d, const sc_op_node *n, const dims *m, co
         }
     float *dweight = n->params[0].grad, *dbias = n->params[1].grad;
     for (int64_t c = 0; c < m->cp; c++) {
+        w->totals[m->cp + c] += w->totals[c] * (double)s->lost[c] * (double)s->rstd[c];
         if (dbias)
             dbias[c] = (float)w->totals[c];
         if (dweight)
@@ -297,14 +301,14 @@ static sc_status bn_backward(cpu_device *d, const sc_op_node *n, void *state)
         .bf = m.bf,
         .add_dx = n->in[0].accumulate,
         .add_dresidual = residual && n->in[1].accumulate};
-    SC_TRY(back_sums(d, n, &m, &w, &base, s.mask));
+    SC_TRY(back_sums(d, n, &m, &w, &base, &s));
     float *scale = w.coefficients, *mean_dy = scale + m.cp, *slope = mean_dy + m.cp;
     const float *weight = n->params[0].value;
     for (int64_t c = 0; c < m.cp; c++) {
         double per = batch_statistics(n) && *s.count > 0 ? 1 / *s.count : 0;
         scale[c] = weight[c] * s.rstd[c];
-        mean_dy[c] = (float)(w.totals[c] * per);
         slope[c] = (float)(w.totals[m.cp + c] * per * (double)s.rstd[c]);
+        mean_dy[c] = (float)(w.totals[c] * per + (double)s.lost[c] * (double)slope[c]);
     }
 #pragma omp parallel for schedule(static)
     for (int64_t t = 0; t < m.planes; t++) {

@@ -107,10 +107,6 @@ INLINE vf first_lanes(vf v, int n)
     memcpy(t, &v, sizeof t);
     return load_part(t, 0, n, false);
 }
-INLINE vf vmax(vf a, vf b)
-{
-    return select_vf(a > b, a, b);
-}
 INLINE float sum_lanes(vf v)
 {
     float t[VL];
