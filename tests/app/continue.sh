@@ -14,7 +14,7 @@ whole_ms=$((($(date +%s%N) - begin) / 1000000))
 # launch RANKS ARGS...: in the background, as $launcher; wait_for TEXT: until its output has it.
 launch() {
     : >out
-    mpirun -np "$1" "$SC" "${@:2}" >>out 2>err </dev/null &
+    ASAN_OPTIONS=$mpi_asan mpirun -np "$1" "$SC" "${@:2}" >>out 2>err </dev/null &
     launcher=$!
 }
 wait_for() {

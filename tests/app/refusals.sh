@@ -95,6 +95,7 @@ if [ "$(id -u)" = 0 ] && mkdir small && mount -t tmpfs -o size=64k tmpfs small 2
 fi
 
 # A second writer, while the first one runs.
+: >first.out
 "$SC" c.json --data-dir data "${dirs[@]}" --set epochs=500 >first.out 2>&1 </dev/null &
 first=$!
 for ((i = 0; i < 200; i++)); do

@@ -2,6 +2,7 @@
 # run_train_clip.sh: its variables, its extra options, and INT and TERM turned into a checkpoint.
 root=$(cd "$(dirname "$0")/../.." && pwd)
 source "$root/tests/app/common.sh"
+export ASAN_OPTIONS=$mpi_asan
 cp "$root/run_train_clip.sh" .
 mkdir -p build/bin
 ln -s "$SC" build/bin/sc_mpi

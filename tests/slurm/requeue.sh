@@ -3,6 +3,7 @@
 # resume, end. $1: the build folder. Skipped (77) when not root or without Slurm.
 tests=$(cd "$(dirname "$0")/.." && pwd)
 source "$tests/app/common.sh"
+export ASAN_OPTIONS=$mpi_asan
 mini=$tests/slurm/mini_slurm.sh
 sbatch=$tests/../slurm/superclip.sbatch
 trap 'bash "$mini" down "$WORK/slurm"; rm -rf "$WORK"' EXIT
