@@ -1,5 +1,6 @@
-/* Every collective and the mail, on however many ranks there are; argv[1], if given, is how many
- * there must be. A failed check ends all ranks, so that none waits for ever. */
+/* Every collective and the mail, on however many ranks there are; argv[1] and argv[2], if given,
+ * are how many ranks and hosts there must be. A failed check ends all ranks, so that none waits for
+ * ever. */
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
@@ -207,8 +208,10 @@ int main(int argc, char **argv)
     OK(sc_world_open(&argc, &argv, &world));
     const sc_comm *c = world->comm;
     CHECK(argc < 2 || c->size == atoi(argv[1]));
-    CHECK(world->nodes == 1 && world->node == 0 && world->node_size == c->size &&
-          world->node_rank == c->rank && world->host[0]);
+    int nodes = argc > 2 ? atoi(argv[2]) : 1; /* equally many ranks on each, node after node */
+    int each = c->size / nodes;
+    CHECK(world->nodes == nodes && world->node == c->rank / each && world->node_size == each &&
+          world->node_rank == c->rank % each && world->host[0]);
     const size_t counts[] = {0, 1, 2, 7, 1000, 16384, 100003, 1100001};
     for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++) {
         check_float(c, counts[i], SC_SUM);
