@@ -223,24 +223,28 @@ static sc_status tell_end(const app *a)
     return SC_OK;
 }
 
-static void rest(void)
+/* Between two looks at the mail: short at first, so that a job starts at once; longer after a
+ * second, so that a group that waits for the others' last jobs leaves its core alone. */
+static void rest(int *rests)
 {
-    nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+    long ms = ++*rests < 1000 ? 1 : 20;
+    nanosleep(&(struct timespec){.tv_nsec = ms * 1000000}, NULL);
 }
 
 static sc_status lead_from_root(worker *w)
 {
     app *a = w->a;
-    for (;;) {
+    for (int rests = 0;;) {
         SC_TRY(tick(w));
         int job = is_leader(a) ? coordinator_next(a) : -1;
         if (job >= 0) {
             SC_TRY(tell_group(a, job));
             SC_TRY(run_job(w, job));
+            rests = 0;
         } else if (coordinator_idle(a)) {
             return tell_end(a);
         } else {
-            rest();
+            rest(&rests);
         }
     }
 }
@@ -252,14 +256,15 @@ sc_status worker_run(app *a)
         return lead_from_root(&w);
     if (is_leader(a))
         SC_TRY(sc_mail_send(a->mail, 0, MAIL_ASK, NULL, 0));
-    while (!w.end) {
+    for (int rests = 0; !w.end;) {
         SC_TRY(tick(&w));
         if (w.next < 0) {
-            rest();
+            rest(&rests);
             continue;
         }
         int job = w.next;
         w.next = -1;
+        rests = 0;
         if (is_leader(a))
             SC_TRY(tell_group(a, job));
         SC_TRY(run_job(&w, job));

@@ -76,4 +76,22 @@ ok 1 c.json --data-dir data --output-dir over --log-dir logs --overfit 10 --back
 # --dump-steps: a file a step.
 ok 1 c.json --data-dir data --output-dir dump --log-dir logs --dump-steps 2 steps --set use_cv=false
 [ "$(find steps -name '*.safetensors' | wc -l)" = 2 ] || die "--dump-steps"
+# Two configs of the same encoders and other sizes: names, two packed sets, a warning in the right log.
+one=$(config '"epochs": 1, "use_cv": false,' | sed '1d;$d')
+printf '[{%s},{%s "img_size": 40}]\n' "$one" "$(sed 's/"img_size": 32,//' <<<"$one")" >two.json
+ok 2 two.json --data-dir data --output-dir two --log-dir logs_two
+[ -s two/resnet-tiny_clip_tiny/cv_summary.json ] && [ -s two/resnet-tiny_clip_tiny_2/cv_summary.json ] ||
+    die "names of two configs"
+[ "$(find two/.cache -name manifest.json | wc -l)" = 2 ] || die "two sizes, two packed sets"
+[ "$(find logs_two -name '*.log' | wc -l)" = 2 ] || die "one log a config"
+
+# Weights from a checkpoint, also where the config asks for pretrained ones; going on from a file.
+best=two/resnet-tiny_clip_tiny/fold_1/checkpoint_best.pth
+sed 's/"pretrained": false/"pretrained": true/; s/"name": "tiny",/"use_cv": false,/' c.json >init.json
+ok 1 init.json --data-dir data --output-dir init --log-dir logs --init-from $best
+"$PROBE" json init/resnet-tiny_clip_tiny/config.json weights_used.image | grep -q checkpoint_best || die "weights used"
+sed 's/"epochs": 2/"epochs": 3/; s/"name": "tiny",/"use_cv": false,/' c.json >more.json
+ok 1 more.json --data-dir data --output-dir more --log-dir logs --resume-from ref/tiny/fold_1/checkpoint_latest.pth
+[ "$("$PROBE" json more/resnet-tiny_clip_tiny/fold_1/history.json lr)" = "a list 3" ] || die "--resume-from"
+grep -q 'Epoch 3' out && ! grep -q 'Epoch 2' out || die "--resume-from began anew"
 echo "app_outputs: ok"
