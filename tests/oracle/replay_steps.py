@@ -201,7 +201,7 @@ def main():
         marks = "".join(f"{result[c]:>11.1e}{' ' if result[c] <= bounds[c] else '!'}" for c in columns)
         ok &= all(result[c] <= bounds[c] for c in columns)
         print(f"{i + 1:>4}  {marks}  {pixels:<12}  {worst}")
-    print(f"bounds {''.join(f'{bounds[c]:>11.0e} ' for c in columns)} ({meta['precision']})")
+    print(f"bounds {''.join(f'{bounds[c]:>11.1e} ' for c in columns)} ({meta['precision']})")
     print("PASS" if ok else "FAIL: beyond the bounds where marked with !")
     sys.exit(0 if ok else 1)
 

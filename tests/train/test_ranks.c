@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "job.h"
+#include "superclip/weights.h"
 
 static void must(sc_status have, sc_status want)
 {
@@ -140,24 +141,109 @@ static void a_loss_that_is_not_finite_fails_the_job(void **state)
     job_free(&j);
 }
 
-/* AdamW's first step moves every parameter by about lr. */
+/* AdamW's first step moves every parameter by lr: with this seed the temperature goes down. The
+ * next step sees it, and so does a checkpoint before. */
 static void a_temperature_below_0_fails_the_job(void **state)
 {
     (void)state;
     job j;
     sc_train_result r;
+    size_t n;
     job_init(&j);
-    j.o.learning_rate = 0.05;
-    j.o.temperature = 0.03;
-    j.o.epochs = 3;
-    sc_status status = job_run(&j, &r);
-    if (status == SC_OK) /* it may have moved up instead */
-        sc_train_result_free(&r);
-    else {
-        must(status, SC_ENUMERIC);
-        assert_non_null(strstr(sc_message(), "temperature"));
-    }
+    j.o.random_state = 3;
+    j.o.learning_rate = 0.6;
+    j.o.temperature = 0.5;
+    must(job_run(&j, &r), SC_ENUMERIC);
+    assert_non_null(strstr(sc_message(), "step 2: the learned temperature fell below 0"));
+    must(job_run_ranks(&j, 3, &r), SC_ENUMERIC);
+    j.o.checkpoint_interval_s = 0;
+    must(job_run(&j, &r), SC_ENUMERIC);
+    assert_non_null(strstr(sc_message(), "the learned temperature is -0."));
+    assert_null(job_file(&j, "checkpoint_latest.pth", &n));
     job_free(&j);
+}
+
+/* ---- --dump-steps ------------------------------------------------------------------------------
+ */
+
+static void dump(job *j, int ranks, const char *folder, sc_tensor_set *out)
+{
+    sc_train_result r;
+    char *dir = sc_path_join(j->dir, folder), *path = sc_path_join(dir, "step_0002.safetensors");
+    j->o.dump_steps = 2;
+    j->o.dump_dir = dir;
+    j->o.restart = true;
+    must(job_run_ranks(j, ranks, &r), SC_OK);
+    must(sc_safetensors_load(path, out), SC_OK);
+    sc_train_result_free(&r);
+    free(path);
+    free(dir);
+}
+
+static const sc_tensor *find(const sc_tensor_set *set, const char *name)
+{
+    const sc_tensor *t = sc_tensor_set_find(set, name);
+    if (!t)
+        fail_msg("no %s in the dump", name);
+    return t;
+}
+
+static void a_dumped_step_is_the_group_s(void **state)
+{
+    (void)state;
+    job j;
+    sc_tensor_set one, three;
+    job_init(&j);
+    j.o.epochs = 1;
+    dump(&j, 1, "one", &one);
+    dump(&j, 3, "three", &three);
+    assert_int_equal(one.count, three.count);
+    for (size_t i = 0; i < one.count; i++) {
+        const sc_tensor *a = &one.items[i], *b = find(&three, a->name);
+        assert_true(sc_shape_equal(&a->shape, &b->shape));
+        for (int64_t k = 0; k < sc_shape_count(&a->shape); k++) {
+            double x = sc_tensor_get(a, k), y = sc_tensor_get(b, k);
+            double tol = a->dtype == SC_F64 ? 1e-9 : 0;
+            if (!(fabs(x - y) <= tol))
+                fail_msg("%s[%lld]: %.17g on one rank, %.17g on three", a->name, (long long)k, x,
+                         y);
+        }
+    }
+    assert_int_equal(find(&one, "draw.jitter_order")->shape.d[1], 4);
+    find(&one, "grad.temperature");
+    find(&one, "updated.image_encoder.backbone.1.running_mean");
+    sc_tensor_set_free(&one);
+    sc_tensor_set_free(&three);
+    job_free(&j);
+}
+
+/* Without augmentation the dumped pixels are the rows, byte for byte. */
+static void dumped_pixels_are_exact(void **state)
+{
+    (void)state;
+    job j;
+    sc_tensor_set set;
+    uint8_t row[32 * 32 * 3];
+    for (int bf16 = 0; bf16 < 2; bf16++) {
+        job_init(&j);
+        j.o.epochs = 1;
+        j.o.augment = false;
+        if (bf16) {
+            j.backend = sc_backend_cpu();
+            j.precision = SC_BF16_MIXED;
+        }
+        dump(&j, 2, "rows", &set);
+        const sc_tensor *samples = find(&set, "samples"), *pixels = find(&set, "pixels");
+        assert_int_equal(pixels->shape.d[0], samples->shape.d[0]);
+        for (int64_t i = 0; i < samples->shape.d[0]; i++) {
+            int64_t sample = (int64_t)sc_tensor_get(samples, i);
+            must(sc_dataset_row(&j.data, SC_ROW_EVAL, sample, row), SC_OK);
+            assert_memory_equal((const uint8_t *)pixels->data + (size_t)i * sizeof row, row,
+                                sizeof row);
+        }
+        sc_tensor_set_free(&set);
+        job_free(&j);
+    }
 }
 
 static void early_stopping(void **state)
@@ -262,6 +348,8 @@ int main(void)
         cmocka_unit_test(a_bad_row_fails_every_rank),
         cmocka_unit_test(a_loss_that_is_not_finite_fails_the_job),
         cmocka_unit_test(a_temperature_below_0_fails_the_job),
+        cmocka_unit_test(a_dumped_step_is_the_group_s),
+        cmocka_unit_test(dumped_pixels_are_exact),
         cmocka_unit_test(early_stopping),
         cmocka_unit_test(best_is_the_first_maximum),
         cmocka_unit_test(a_single_value_a_channel_is_skipped),
