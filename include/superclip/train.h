@@ -54,9 +54,9 @@ typedef struct sc_train_options {
     int loader_threads;
     double checkpoint_interval_s;
     bool restart;              /* ignore checkpoints */
-    const char *resume_from;   /* NULL: dir/checkpoint_latest.pth when it is there */
-    int dump_steps;            /* 0: off; files into dump_dir */
-    const char *dump_dir;
+    const char *resume_from;   /* NULL: dir/checkpoint_latest.pth when it is there; wins over restart */
+    int dump_steps;            /* 0: off; the first steps of this run, dump_dir/step_0001.safetensors ... */
+    const char *dump_dir;      /* made when it is not there; tests/oracle/replay_steps.py reads it */
     const sc_log *log;
 } sc_train_options;
 
@@ -71,7 +71,8 @@ typedef struct sc_train_events {
     void *ctx;
     void (*batch)(void *ctx, const sc_batch_progress *p); /* on every rank of the group */
     void (*epoch)(void *ctx, int epoch, int epochs, const sc_epoch_metrics *m, bool is_best);
-    /* asked at every step on every rank; true on any rank stops the group: checkpoint, SC_EINTERRUPTED */
+    /* asked at every step on every rank, in validation too; true on any rank stops the group:
+     * checkpoint, SC_EINTERRUPTED */
     bool (*stop)(void *ctx);
 } sc_train_events;
 
@@ -82,13 +83,19 @@ typedef struct sc_train_result {
     bool stopped_early, resumed;
 } sc_train_result;
 
-/* Collective over comm. On success dir holds checkpoint_best/latest.pth, history.json, timing.json,
- * val_predictions.csv (rank 0 of comm writes). */
+/* Collective over comm; every rank gets the same status and message. On success dir holds
+ * checkpoint_best.pth (with save_best), checkpoint_latest.pth, history.json, timing.json and
+ * val_predictions.csv; rank 0 of comm writes. While a job runs, checkpoint_latest.prev.pth is the
+ * checkpoint before the latest: a damaged latest is named in a warning and the job goes on from there;
+ * SC_EFORMAT when neither is whole. SC_EINTERRUPTED: stopped as asked, checkpoint_latest holds the step.
+ * SC_ENUMERIC: a loss or parameter is not finite, or the temperature <= 0; the last good files stay.
+ * SC_ECOMM: the group is broken (also when one rank fails alone inside a step): end the world. */
 sc_status sc_train_job(const sc_train_options *o, sc_device *device, const sc_comm *comm,
                        const sc_train_events *events, sc_train_result *out);
 void sc_train_result_free(sc_train_result *r);
 /* True, with the result read back, when dir holds a finished job of this identity and at least
- * `epochs` epochs (or one that early stopping ended). A mismatch of identity: SC_EUSAGE naming keys. */
+ * `epochs` epochs (or one that early stopping ended). A mismatch of identity: SC_EUSAGE naming keys.
+ * A damaged file: not finished; sc_train_job tells of it. Reads the whole checkpoint. */
 sc_status sc_train_finished(const sc_train_options *o, bool *finished, sc_train_result *out);
 /* Predicted bytes a rank needs, from compiled graphs without running anything. */
 sc_status sc_train_memory(const sc_train_options *o, sc_device *device, int ranks, size_t *bytes);

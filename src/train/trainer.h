@@ -4,6 +4,7 @@
 #ifndef SUPERCLIP_TRAIN_TRAINER_H
 #define SUPERCLIP_TRAIN_TRAINER_H
 
+#include "superclip/json.h"
 #include "superclip/train.h"
 #include "superclip/weights.h"
 
@@ -124,8 +125,8 @@ sc_status sc_trainer_write(const sc_trainer *t, sc_program *p, const char *name,
 /* agree.c: what every rank of the group learns at a step boundary. */
 /* Returns the same status, with the same message, on every rank; *stop: some rank asks to stop. */
 sc_status sc_trainer_agree(sc_trainer *t, sc_status mine, bool *stop);
-/* For what happens between collectives: a rank that fails there alone leaves the others waiting, so its
- * failure becomes one of the communicator. Numbers that are not finite are so on every rank alike. */
+/* For what happens between collectives: a rank that fails there alone leaves the others waiting, so
+ * its failure becomes one of the communicator. Numbers that are not finite are so on every rank. */
 sc_status sc_trainer_inside(const sc_trainer *t, sc_status status);
 
 /* train_pass.c */

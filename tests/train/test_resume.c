@@ -1,62 +1,15 @@
 /* Stop and go on: whatever the step, however often, on any number of ranks, the files are those of
  * an uninterrupted run. Damaged checkpoints, foreign checkpoints, finished jobs.
  */
-#include <dirent.h>
 #include <setjmp.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
-#include "job.h"
-
-static const char *const files[] = {"history.json", "checkpoint_best.pth", "checkpoint_latest.pth",
-                                    "val_predictions.csv"};
-enum { FILES = 4 };
-
-typedef struct contents {
-    char *data[FILES];
-    size_t n[FILES];
-} contents;
-
-static contents read_all(const job *j)
-{
-    contents c;
-    for (int i = 0; i < FILES; i++)
-        c.data[i] = job_file(j, files[i], &c.n[i]);
-    return c;
-}
-
-static void free_all(contents *c)
-{
-    for (int i = 0; i < FILES; i++)
-        free(c->data[i]);
-}
-
-static void expect_same(const job *j, const contents *want, const char *what, int at)
-{
-    for (int i = 0; i < FILES; i++) {
-        size_t n;
-        char *have = job_file(j, files[i], &n);
-        if (!have)
-            fail_msg("%s %d: no %s", what, at, files[i]);
-        if (n != want->n[i] || memcmp(have, want->data[i], n) != 0)
-            fail_msg("%s %d: %s differs", what, at, files[i]);
-        free(have);
-    }
-}
-
-static void must(sc_status have, sc_status want)
-{
-    if (have != want)
-        fail_msg("status %s, wanted %s: %s", sc_status_name(have), sc_status_name(want),
-                 sc_message());
-}
+#include "outputs.h"
 
 static void set_options(job *j)
 {
@@ -332,89 +285,6 @@ static void resume_from_a_named_file(void **state)
     free_all(&want);
 }
 
-static int count_files(const job *j)
-{
-    DIR *d = opendir(j->dir);
-    const struct dirent *e;
-    int n = 0;
-    assert_non_null(d);
-    while ((e = readdir(d)) != NULL)
-        n += e->d_name[0] != '.';
-    closedir(d);
-    return n;
-}
-
-/* SIGKILL at random times, again and again; checkpoints at every step. */
-static void killed_at_random_times(void **state)
-{
-    (void)state;
-    contents want = reference();
-    uint32_t random = 12345;
-    job j;
-    int kills = 0, whole = 0;
-    job_init(&j);
-    set_options(&j);
-    j.o.checkpoint_interval_s = 0;
-    while (kills < 20) {
-        pid_t child = fork();
-        assert_true(child >= 0);
-        if (child == 0) {
-            sc_train_result r;
-            _exit(job_run(&j, &r) == SC_OK ? 0 : 1);
-        }
-        random = random * 1664525 + 1013904223;
-        usleep((useconds_t)(10000 + (random >> 8) % 300000));
-        kill(child, SIGKILL);
-        int how;
-        assert_int_equal(waitpid(child, &how, 0), child);
-        if (WIFSIGNALED(how)) {
-            kills++;
-            continue;
-        }
-        assert_int_equal(WEXITSTATUS(how), 0); /* done before the kill: the next one is anew */
-        expect_same(&j, &want, "kills", kills);
-        whole++;
-        job_free(&j);
-        job_init(&j);
-        set_options(&j);
-        j.o.checkpoint_interval_s = 0;
-    }
-    sc_train_result r;
-    must(job_run(&j, &r), SC_OK);
-    sc_train_result_free(&r);
-    expect_same(&j, &want, "kills", kills);
-    assert_int_equal(count_files(&j), 5); /* and timing.json; no temporary files */
-    job_free(&j);
-    free_all(&want);
-}
-
-/* A folder where a file should go stands for every refusal of the file system. */
-static void failing_writes_fail_the_job(void **state)
-{
-    (void)state;
-    static const char *const names[] = {"checkpoint_best.pth", "history.json",
-                                        "val_predictions.csv", "timing.json"};
-    contents want = reference();
-    for (int k = 0; k < 4; k++) {
-        job j;
-        sc_train_result r;
-        job_init(&j);
-        set_options(&j);
-        char *path = sc_path_join(j.dir, names[k]);
-        assert_int_equal(mkdir(path, 0700), 0);
-        must(job_run_ranks(&j, 2, &r), SC_EIO);
-        assert_non_null(strstr(sc_message(), names[k]));
-        must(job_run(&j, &r), SC_EIO);
-        assert_int_equal(rmdir(path), 0);
-        must(job_run(&j, &r), SC_OK);
-        sc_train_result_free(&r);
-        expect_same(&j, &want, "failed write", k);
-        free(path);
-        job_free(&j);
-    }
-    free_all(&want);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -427,8 +297,6 @@ int main(void)
         cmocka_unit_test(finished_jobs_are_known),
         cmocka_unit_test(resume_on_other_ranks),
         cmocka_unit_test(resume_from_a_named_file),
-        cmocka_unit_test(killed_at_random_times),
-        cmocka_unit_test(failing_writes_fail_the_job),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
