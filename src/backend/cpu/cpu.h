@@ -23,14 +23,23 @@
 
 #include <oneapi/dnnl/dnnl.h>
 
+typedef struct cpu_sleepers cpu_sleepers;
 typedef struct cpu_device {
     sc_device head;
     cpu_kernels k;
     dnnl_engine_t engine;
     dnnl_stream_t stream;
+    cpu_sleepers *sleepers;
     float table[3][256]; /* normalised bytes, for augment */
     uint16_t table_bf16[3][256];
 } cpu_device;
+
+/* ---- threads.c ---- */
+/* `wanted`, or fewer when the affinity mask cannot be widened that far. */
+int cpu_fit_threads(int wanted, const sc_log *log);
+/* Keeps waiting threads from spinning long; NULL when not needed. */
+cpu_sleepers *cpu_sleepers_start(int threads);
+void cpu_sleepers_stop(cpu_sleepers *s);
 
 /* ---- layout.c ---- */
 static inline int64_t cpu_round16(int64_t n)

@@ -3,7 +3,6 @@
 
 #include <math.h>
 #include <omp.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,36 +11,6 @@ static const cpu_op *const ops[SC_OP_COUNT] = {
 #include "superclip/ops.def"
 #undef SC_OP
 };
-
-static int affinity_count(void)
-{
-    cpu_set_t set;
-    return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : CPU_SETSIZE;
-}
-
-/* A launcher may have bound this process to fewer processors than it is to have threads; spinning
- * threads that share one are several times slower than one thread. Asks for all processors (the
- * system grants those of the job's cpuset), then lowers the count to what was granted. */
-static int fit_threads(int wanted, const sc_log *log)
-{
-    int have = affinity_count();
-    if (have >= wanted)
-        return wanted;
-    cpu_set_t all;
-    CPU_ZERO(&all);
-    for (size_t i = 0; i < CPU_SETSIZE; i++)
-        CPU_SET(i, &all);
-    (void)sched_setaffinity(0, sizeof all, &all);
-    int now = affinity_count();
-    if (now >= wanted) {
-        sc_info(log, "cpu: bound to %d processor%s but asked for %d threads: binding lifted (%d)",
-                have, have == 1 ? "" : "s", wanted, now);
-        return wanted;
-    }
-    sc_warn(log, "cpu: %d threads asked for, %d processor%s allowed: using %d", wanted, now,
-            now == 1 ? "" : "s", now);
-    return now;
-}
 
 /* oneDNN and our kernels must agree, so its opinion counts (ONEDNN_MAX_CPU_ISA lowers both). */
 static bool choose_kernels(cpu_kernels *k)
@@ -72,6 +41,7 @@ static void cpu_close(sc_device *dev)
     cpu_device *d = (cpu_device *)dev;
     if (!d)
         return;
+    cpu_sleepers_stop(d->sleepers);
     if (d->stream)
         dnnl_stream_destroy(d->stream);
     if (d->engine)
@@ -103,8 +73,9 @@ static sc_status cpu_open(const sc_device_options *o, sc_device **out)
         d->head.precision = SC_FP32;
         sc_info(o->log, "cpu: this processor has no bfloat16 instructions: computing in fp32");
     }
-    d->head.threads = fit_threads(o->threads, o->log);
+    d->head.threads = cpu_fit_threads(o->threads, o->log);
     omp_set_num_threads(d->head.threads);
+    d->sleepers = cpu_sleepers_start(d->head.threads);
     sc_status status = open_onednn(d);
     if (status != SC_OK) {
         cpu_close(&d->head);
