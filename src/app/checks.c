@@ -43,6 +43,13 @@ static sc_status check_weights(const app *a, const sc_config *c)
 
 sc_status app_check_configs(app *a)
 {
+    int ranks = a->options.plan_ranks > 0 ? a->options.plan_ranks : a->world->comm->size;
+    if (a->options.group_size > ranks)
+        return sc_fail(SC_EUSAGE,
+                       "--group-size %d is more than the %d rank%s there %s; lower it, or start "
+                       "more ranks",
+                       a->options.group_size, ranks, ranks == 1 ? "" : "s",
+                       ranks == 1 ? "is" : "are");
     for (int i = 0; i < a->options.configs_count; i++) {
         const sc_config *c = &a->options.configs[i];
         sc_status status = sc_encoder_check(c->image_encoder, true);

@@ -32,7 +32,7 @@ static bool only_tells(int argc, char **argv)
 {
     bool help = false, version = false;
     for (int i = 1; i < argc; i++) {
-        help = help || strcmp(argv[i], "--help") == 0;
+        help = help || strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0;
         version = version || strcmp(argv[i], "--version") == 0;
     }
     if (!help && !version)
@@ -75,8 +75,10 @@ static sc_status judge_on_root(app *a)
     SC_TRY(app_check_configs(a));
     SC_TRY(app_look_at_data(a));
     SC_TRY(app_build_cases(a, &a->log));
+    if (a->options.action == SC_ACTION_PLAN) /* needs neither folders nor room */
+        return SC_OK;
     SC_TRY(judge_folders(a));
-    return a->options.action == SC_ACTION_PLAN ? SC_OK : app_check_space(a);
+    return app_check_space(a);
 }
 
 /* Everything that can be known without writing. */
@@ -85,6 +87,8 @@ static sc_status judge(app *a)
     SC_TRY(app_open_backend(a));
     APP_AGREE(a, app_is_root(a) ? judge_on_root(a) : SC_OK);
     SC_TRY(app_share_source(a));
+    if (a->options.action == SC_ACTION_PLAN)
+        return SC_OK;
     SC_TRY(app_check_shared(a, a->options.output_dir, "--output-dir"));
     return app_check_shared(a, a->options.log_dir, "--log-dir");
 }

@@ -54,6 +54,7 @@ refuse "CUDA" "cuda" 1 c.json --backend cuda --data-dir data "${dirs[@]}"
 refuse "CUDA, two ranks" "cuda" 2 c.json --backend cuda --data-dir data "${dirs[@]}"
 refuse "resume of many" "resume-from" 1 c.json --resume-from c.json --data-dir data "${dirs[@]}"
 refuse "no init file" "nothing.pth" 1 c.json --init-from nothing.pth --data-dir data "${dirs[@]}"
+refuse "group of too many" "group-size" 2 c.json --group-size 3 --data-dir data "${dirs[@]}"
 
 refuse "no data" "nodata" 1 c.json --data-dir nodata "${dirs[@]}"
 refuse "no data, three ranks" "nodata" 3 c.json --data-dir nodata "${dirs[@]}"
