@@ -18,7 +18,8 @@ static void drop(void *ctx, sc_log_level level, const char *line)
 /* Rank by the launcher's own word, before MPI starts; 0 when there is none. */
 static int launcher_rank(void)
 {
-    static const char *const names[] = {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK"};
+    static const char *const names[] = {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK",
+                                        "SLURM_PROCID"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         const char *v = getenv(names[i]);
         if (v)
@@ -231,8 +232,11 @@ int main(int argc, char **argv)
     a.list = &list;
     a.started = sc_now();
     a.voice = (app_voice){&a, -1, 0};
-    if (sc_world_open(&argc, &argv, &a.world) != SC_OK) {
-        app_print_error(&a, sc_message());
+    sc_status opened = sc_world_open(&argc, &argv, &a.world);
+    if (opened != SC_OK) {
+        if (opened != SC_EUSAGE ||
+            launcher_rank() == 0) /* a wrong launch is everybody's: said once */
+            app_print_error(&a, sc_message());
         return EXIT_USAGE;
     }
     a.log = app_is_root(&a) ? app_log_of(&a.voice) : (sc_log){drop, NULL};
