@@ -183,7 +183,8 @@ const sc_option sc_option_table[] = {
     {CONFIG("contrastive_targets", contrastive_targets), .flag = "contrastive-targets",
      .type = SC_OPT_TEXT, .choices = "diagonal|multi_positive", .initial = "diagonal",
      .identity = true, .group = LOSS, .value = "NAME",
-     .help = "multi_positive: pairs of one class share the target"},
+     .help = "multi_positive: pairs of one class share the target; as images of a class "
+             "share their text, both give the same loss and gradients"},
     {CONFIG("use_focal_loss", use_focal_loss), .flag = "use-focal-loss", .type = SC_OPT_BOOL,
      .initial = "false", .identity = true, .group = LOSS,
      .help = "focal class loss, without class weights; needs use_superclip_loss"},

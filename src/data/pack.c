@@ -38,7 +38,8 @@ char *sc_printable_name(const char *name)
 /* ---- the owner of a temporary folder
  * ------------------------------------------------------------- */
 
-/* When the process started, so that a reused process number is not taken for it; 0 unknown. */
+/* When the process started, so that a reused process number is not taken for it; 0 when there is none,
+ * or only what is left of a dead one that its parent has not asked about (state Z or X). */
 static unsigned long long start_of(long pid)
 {
     char path[64], *data = NULL;
@@ -48,6 +49,8 @@ static unsigned long long start_of(long pid)
         return 0;
     unsigned long long start = 0;
     char *p = strrchr(data, ')'); /* the name may hold anything */
+    if (p && p[1] == ' ' && (p[2] == 'Z' || p[2] == 'X'))
+        p = NULL;
     for (int field = 2; p && field < 22; field++)
         p = strchr(p + 1, ' ');
     if (p)
