@@ -34,6 +34,15 @@ sc_status sc_tensor_set_add(sc_tensor_set *s, sc_tensor *t);
 sc_tensor *sc_tensor_set_find(const sc_tensor_set *s, const char *name);
 void sc_tensor_set_free(sc_tensor_set *s);
 
+/* Tensors that are fetched one at a time, so that they need not all be in memory: those of a file. */
+typedef struct sc_tensor_reader {
+    const sc_tensor *items; /* names, types and shapes; no data */
+    size_t count;
+    /* The bytes of items[i], in C order. */
+    sc_status (*read)(void *ctx, size_t i, void *dst);
+    void *ctx;
+} sc_tensor_reader;
+
 /* bfloat16 <-> float: round to nearest even; NaN stays NaN. */
 uint16_t sc_f32_to_bf16(float v);
 float sc_bf16_to_f32(uint16_t v);

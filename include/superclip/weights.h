@@ -22,6 +22,7 @@ struct sc_object {
     sc_object **items, **keys;   /* list, tuple: items; dict: keys and items */
     size_t count, cap;
     sc_tensor tensor;
+    bool later;  /* a tensor without data: tensor `i` of an sc_tensor_source or an sc_pth */
     bool failed; /* a part of this tree could not be had (out of memory); sc_pth_save reports it */
 };
 sc_object *sc_obj_none(void);
@@ -35,6 +36,8 @@ sc_object *sc_obj_dict(void);
 sc_object *sc_obj_ordered_dict(void);
 /* Takes over *t (its owned flag decides who frees the data). */
 sc_object *sc_obj_tensor(sc_tensor *t);
+/* A tensor whose bytes are asked for when the tree is written (sc_pth_write). */
+sc_object *sc_obj_tensor_later(sc_dtype dtype, sc_shape shape, int64_t number);
 /* Both take over their arguments and accept NULL ones (out of memory), remembering the failure in the
  * container, so that a tree is built without checks and sc_pth_save reports it. */
 void sc_obj_append(sc_object *list, sc_object *v);
@@ -46,8 +49,42 @@ void sc_obj_free(sc_object *o);
 /* torch.save's zip layout, stored members, 64-byte aligned storages, true CRCs; opens with
  * torch.load(weights_only=True). Same tree, same bytes. Atomic (base). */
 sc_status sc_pth_save(const char *path, const sc_object *root);
+/* The same in two halves, for a tree too large to be held twice: every byte is written, tensors `later`
+ * as the source gives them, in the order of the tree; the caller commits (fsync, rename), on any thread,
+ * or aborts. The bytes that `get` points to have to stay until its next call. */
+typedef struct sc_tensor_source {
+    sc_status (*get)(void *ctx, int64_t number, const void **bytes);
+    void *ctx;
+} sc_tensor_source;
+sc_status sc_pth_write(const char *path, const sc_object *root, const sc_tensor_source *source,
+                       sc_atomic_file **out);
+
 /* Whole file, all tensors loaded and CRC-checked. Damaged or foreign: SC_EFORMAT naming file and place. */
 sc_status sc_pth_load(const char *path, sc_object **out);
+/* The same with the tensors left in the file: `later`, read one at a time. Opening checks the structure
+ * and every tensor's place; reading one checks its CRC. Memory: the tree, and for views (strided, or
+ * parts of a storage) one storage. */
+typedef struct sc_pth sc_pth;
+sc_status sc_pth_open(const char *path, sc_pth **out);
+const sc_object *sc_pth_root(const sc_pth *f);
+const char *sc_pth_path(const sc_pth *f);
+sc_status sc_pth_verify(sc_pth *f); /* the CRC of every tensor's storage, through a small buffer */
+sc_status sc_pth_read(sc_pth *f, const sc_object *tensor, void *dst);
+void sc_pth_close(sc_pth *f); /* NULL is fine */
+
+/* Tensors of one file under names of the caller's choice, as an sc_tensor_reader. */
+typedef struct sc_pth_list {
+    sc_pth *file;
+    sc_tensor_set set;         /* no data */
+    const sc_object **objects; /* of the file's tree */
+    size_t cap;
+} sc_pth_list;
+sc_status sc_pth_list_add(sc_pth_list *l, const char *name, const sc_object *tensor);
+/* All tensors of a dict; `key` names it in messages. */
+sc_status sc_pth_list_dict(sc_pth_list *l, const char *key, const sc_object *dict);
+sc_tensor_reader sc_pth_list_reader(sc_pth_list *l); /* valid while l and its file are */
+void sc_pth_list_free(sc_pth_list *l);
+
 /* model_state_dict (or the root, when it is a state dict itself) as a tensor set (copies). */
 sc_status sc_state_dict_of(const char *path, const sc_object *root, sc_tensor_set *out);
 /* A dict of tensors as a set; `key` names it in messages. */

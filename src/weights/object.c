@@ -84,6 +84,17 @@ sc_object *sc_obj_tensor(sc_tensor *t)
     return o;
 }
 
+sc_object *sc_obj_tensor_later(sc_dtype dtype, sc_shape shape, int64_t number)
+{
+    sc_object *o = new_object(SC_OBJ_TENSOR);
+    if (o) {
+        o->tensor = (sc_tensor){.dtype = dtype, .shape = shape};
+        o->later = true;
+        o->i = number;
+    }
+    return o;
+}
+
 static bool is_dict(const sc_object *o)
 {
     return o->type == SC_OBJ_DICT || o->type == SC_OBJ_ORDERED_DICT;

@@ -7,7 +7,7 @@
 /* ---- writing --------------------------------------------------------------------------------- */
 /* The storages a stream refers to, by number; tensors over the same bytes share one. */
 typedef struct sc_storages {
-    const sc_tensor **items;
+    const sc_object **items;
     size_t count, cap;
 } sc_storages;
 
@@ -56,7 +56,8 @@ typedef struct sc_pickle_global {
 typedef struct sc_pickle_storage {
     const char *key;
     sc_dtype dtype;
-    uint64_t count; /* elements */
+    uint64_t count;         /* elements */
+    uint64_t first, length; /* the part of it that is meant: all of it, but in old files */
 } sc_pickle_storage;
 
 typedef struct sc_pickle_tensor {

@@ -206,8 +206,10 @@ sc_status sc_pickle_persistent(sc_unpickler *u, const sc_pv *id, sc_pv **out)
     sc_pickle_storage *s = sc_pickle_alloc(u, sizeof *s);
     if (!s)
         return SC_EFORMAT;
-    *s = (sc_pickle_storage){
-        .key = key->u.s, .dtype = class->u.global->dtype, .count = (uint64_t)count->u.i};
+    *s = (sc_pickle_storage){.key = key->u.s,
+                             .dtype = class->u.global->dtype,
+                             .count = (uint64_t)count->u.i,
+                             .length = (uint64_t)count->u.i};
     SC_TRY(sc_pv_new(u, SC_PV_STORAGE, out));
     (*out)->u.storage = s;
     return SC_OK;

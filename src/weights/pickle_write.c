@@ -84,35 +84,40 @@ static void put_int_tuple(sc_text *out, const int64_t *v, int n)
     put_op(out, n > 3 ? 't' : close[n]);
 }
 
-static sc_status storage_number(sc_storages *s, const sc_tensor *t, size_t *number)
+static bool same_bytes(const sc_tensor *a, const sc_tensor *b)
 {
-    size_t bytes = sc_tensor_bytes(t);
-    for (size_t i = 0; i < s->count && bytes > 0; i++)
-        if (s->items[i]->data == t->data && s->items[i]->dtype == t->dtype &&
-            sc_tensor_bytes(s->items[i]) == bytes) {
+    return a->data && a->data == b->data && a->dtype == b->dtype &&
+           sc_tensor_bytes(a) == sc_tensor_bytes(b);
+}
+
+static sc_status storage_number(sc_storages *s, const sc_object *o, size_t *number)
+{
+    for (size_t i = 0; i < s->count && sc_tensor_bytes(&o->tensor) > 0; i++)
+        if (same_bytes(&s->items[i]->tensor, &o->tensor)) {
             *number = i;
             return SC_OK;
         }
     if (s->count == s->cap) {
         size_t cap = s->cap ? s->cap * 2 : 64;
-        const sc_tensor **items = sc_realloc(s->items, cap, sizeof *items);
+        const sc_object **items = sc_realloc(s->items, cap, sizeof *items);
         if (!items)
             return SC_ENOMEM;
         s->items = items;
         s->cap = cap;
     }
     *number = s->count;
-    s->items[s->count++] = t;
+    s->items[s->count++] = o;
     return SC_OK;
 }
 
-static sc_status put_tensor(sc_text *out, const sc_tensor *t, sc_storages *storages)
+static sc_status put_tensor(sc_text *out, const sc_object *o, sc_storages *storages)
 {
+    const sc_tensor *t = &o->tensor;
     int64_t count = sc_shape_count(&t->shape);
-    if (count < 0 || !storage_class(t->dtype) || (!t->data && count > 0))
+    if (count < 0 || !storage_class(t->dtype) || (!t->data && count > 0 && !o->later))
         return sc_fail(SC_EINTERNAL, "a tensor of a checkpoint has no valid shape, type or data");
     size_t number;
-    SC_TRY(storage_number(storages, t, &number));
+    SC_TRY(storage_number(storages, o, &number));
     char key[24];
     snprintf(key, sizeof key, "%zu", number);
     sc_text_puts(out, "ctorch._utils\n_rebuild_tensor_v2\n((");
@@ -204,7 +209,7 @@ static sc_status put_value(sc_text *out, const sc_object *o, sc_storages *storag
         put_ordered_dict_call(out);
         return put_container(out, o, 'u', storages, depth);
     case SC_OBJ_TENSOR:
-        return put_tensor(out, &o->tensor, storages);
+        return put_tensor(out, o, storages);
     }
     return sc_fail(SC_EINTERNAL, "a checkpoint holds a value of an unknown kind");
 }

@@ -23,7 +23,10 @@ typedef struct sc_zip_writer {
 sc_status sc_zip_create(const char *path, sc_zip_writer *out);
 /* A stored member whose bytes begin at a multiple of 64. */
 sc_status sc_zip_add(sc_zip_writer *w, const char *name, const void *data, size_t n);
-sc_status sc_zip_commit(sc_zip_writer *w); /* directory, fsync, rename; frees w in every case */
+/* Writes the directory. The file is whole then and the caller's to commit; frees w in every case.
+ */
+sc_status sc_zip_finish(sc_zip_writer *w, sc_atomic_file **out);
+sc_status sc_zip_commit(sc_zip_writer *w); /* the same, then fsync and rename */
 void sc_zip_abort(sc_zip_writer *w);
 
 /* ---- reading --------------------------------------------------------------------------------- */
@@ -33,7 +36,6 @@ typedef struct sc_zip_entry {
     uint32_t crc;
     uint64_t packed, size; /* bytes in the file, bytes of the member */
     uint64_t offset;       /* of the local header */
-    void *cache;           /* for the user of the entry; freed with the reader */
 } sc_zip_entry;
 
 typedef struct sc_zip_reader {
@@ -49,5 +51,7 @@ void sc_zip_close(sc_zip_reader *z);
 sc_zip_entry *sc_zip_find(const sc_zip_reader *z, const char *name);
 /* entry->size bytes into dst, checksum verified. */
 sc_status sc_zip_read(const sc_zip_reader *z, const sc_zip_entry *entry, void *dst);
+/* The checksum only; a stored member passes through a small buffer. */
+sc_status sc_zip_verify(const sc_zip_reader *z, const sc_zip_entry *entry);
 
 #endif

@@ -193,8 +193,6 @@ sc_status sc_zip_open(const char *path, sc_zip_reader *out)
 
 void sc_zip_close(sc_zip_reader *z)
 {
-    for (size_t i = 0; i < z->count; i++)
-        free(z->entries[i].cache);
     free(z->entries);
     free(z->names);
     sc_input_close(&z->file);
@@ -242,24 +240,55 @@ static sc_status read_deflated(const sc_zip_reader *z, const sc_zip_entry *e, ui
     return status;
 }
 
-sc_status sc_zip_read(const sc_zip_reader *z, const sc_zip_entry *e, void *dst)
+static sc_status check_method(const sc_zip_reader *z, const sc_zip_entry *e)
 {
-    const char *path = z->file.path;
-    uint64_t payload;
     if (e->flags & FLAG_ENCRYPTED)
-        return sc_fail(SC_EFORMAT, "%s: member '%s' is encrypted", path, e->name);
+        return sc_fail(SC_EFORMAT, "%s: member '%s' is encrypted", z->file.path, e->name);
     if (e->method != 0 && e->method != 8)
         return sc_fail(SC_EFORMAT, "%s: member '%s' is compressed by method %u, which is not read",
-                       path, e->name, (unsigned)e->method);
+                       z->file.path, e->name, (unsigned)e->method);
+    return SC_OK;
+}
+
+static sc_status check_sum(const sc_zip_reader *z, const sc_zip_entry *e, uint32_t crc)
+{
+    if (crc != e->crc)
+        return sc_fail(SC_EFORMAT,
+                       "%s: member '%s' is damaged: its checksum is %08x, the file says %08x",
+                       z->file.path, e->name, (unsigned)crc, (unsigned)e->crc);
+    return SC_OK;
+}
+
+sc_status sc_zip_read(const sc_zip_reader *z, const sc_zip_entry *e, void *dst)
+{
+    uint64_t payload;
+    SC_TRY(check_method(z, e));
     SC_TRY(find_payload(z, e, &payload));
     if (e->method == 8)
         SC_TRY(read_deflated(z, e, payload, dst));
     else
         SC_TRY(sc_input_read(&z->file, dst, e->size, payload));
-    uint32_t crc = sc_crc32(0, dst, e->size);
-    if (crc != e->crc)
-        return sc_fail(SC_EFORMAT,
-                       "%s: member '%s' is damaged: its checksum is %08x, the file says %08x", path,
-                       e->name, (unsigned)crc, (unsigned)e->crc);
-    return SC_OK;
+    return check_sum(z, e, sc_crc32(0, dst, e->size));
+}
+
+sc_status sc_zip_verify(const sc_zip_reader *z, const sc_zip_entry *e)
+{
+    const uint64_t piece = (uint64_t)1 << 18;
+    uint64_t payload, room = e->method == 8 || e->size < piece ? e->size : piece;
+    uint32_t crc = 0;
+    SC_TRY(check_method(z, e));
+    SC_TRY(find_payload(z, e, &payload));
+    if (e->method == 0 && (payload > z->file.size || e->size > z->file.size - payload))
+        return damaged(z, "a member reaches beyond the end of the file");
+    void *buffer = sc_alloc(room, 1);
+    if (!buffer)
+        return sc_fail_prefix(SC_ENOMEM, "%s", z->file.path);
+    sc_status status = e->method == 8 ? sc_zip_read(z, e, buffer) : SC_OK;
+    for (uint64_t at = 0; e->method == 0 && at < e->size && status == SC_OK; at += room) {
+        uint64_t n = e->size - at < room ? e->size - at : room;
+        status = sc_input_read(&z->file, buffer, n, payload + at);
+        crc = sc_crc32(crc, buffer, n);
+    }
+    free(buffer);
+    return status == SC_OK && e->method == 0 ? check_sum(z, e, crc) : status;
 }

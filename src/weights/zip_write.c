@@ -167,15 +167,23 @@ static sc_status write_directory(sc_zip_writer *w)
     return sc_atomic_write(w->file, f.bytes, f.n);
 }
 
-sc_status sc_zip_commit(sc_zip_writer *w)
+sc_status sc_zip_finish(sc_zip_writer *w, sc_atomic_file **out)
 {
     sc_status status = write_directory(w);
-    if (status == SC_OK)
-        status = sc_atomic_commit(w->file);
-    else
+    *out = w->file;
+    if (status != SC_OK) {
         sc_atomic_abort(w->file);
+        *out = NULL;
+    }
     free_members(w);
     return status;
+}
+
+sc_status sc_zip_commit(sc_zip_writer *w)
+{
+    sc_atomic_file *file;
+    SC_TRY(sc_zip_finish(w, &file));
+    return sc_atomic_commit(file);
 }
 
 void sc_zip_abort(sc_zip_writer *w)
