@@ -180,6 +180,9 @@ struct sc_backend {
     /* PyTorch's layout <-> private layout; `host` is an array of `real`. Reads change nothing. */
     void (*param_import)(sc_device *d, const sc_param_desc *p, const void *host, void *value);
     void (*param_export)(sc_device *d, const sc_param_desc *p, const void *value, void *host);
+    /* May be NULL (never). True: a parameter, its gradient and moments lie in host memory in PyTorch's
+     * layout, so that nn may hand the memory itself to a file's reader or writer. */
+    bool (*param_plain)(const sc_device *d, const sc_param_desc *p);
     void (*param_release)(sc_device *d, void *shared_state); /* may be NULL */
 
     /* May be NULL: every op is supported. Otherwise SC_OK or SC_EUNSUPPORTED with a message. */

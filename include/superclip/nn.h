@@ -116,6 +116,17 @@ sc_status sc_params_export_gradients(const sc_params *p, sc_tensor_set *out); /*
 /* exp_avg and exp_avg_sq of the trainable ones, named like the parameter. */
 sc_status sc_params_export_moments(const sc_params *p, sc_tensor_set *m, sc_tensor_set *v);
 sc_status sc_params_import_moments(sc_params *p, const sc_tensor_set *m, const sc_tensor_set *v);
+/* The same one tensor at a time, for what is too large to be held twice. The bytes of parameter i or of
+ * its moments (NULL when it has none), element types as above: the parameter's own memory where it has
+ * PyTorch's layout, else a copy in `room`. They stay until the parameters change or room is used again. */
+typedef enum sc_param_part { SC_PART_VALUE, SC_PART_EXP_AVG, SC_PART_EXP_AVG_SQ } sc_param_part;
+size_t sc_params_room(const sc_params *p); /* bytes */
+sc_status sc_params_view(const sc_params *p, size_t i, sc_param_part part, void *room,
+                         const void **bytes);
+/* As strict as the ones above, and all names and shapes are checked before anything is written; a
+ * tensor that cannot be read leaves the parameters half written. */
+sc_status sc_params_read(sc_params *p, const sc_tensor_reader *r);
+sc_status sc_params_read_moments(sc_params *p, const sc_tensor_reader *m, const sc_tensor_reader *v);
 int64_t sc_params_step(const sc_params *p); /* AdamW updates done */
 void sc_params_set_step(sc_params *p, int64_t step);
 /* Buffers of group rank 0 to all (for sync_bn false). */

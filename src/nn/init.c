@@ -119,25 +119,35 @@ static void widen(void *values, size_t n)
     }
 }
 
-sc_status sc_params_init(sc_params *p, uint64_t seed)
+/* Where the backend keeps PyTorch's layout, the numbers are drawn in place. */
+static sc_status fill_one(sc_params *p, nn_param *item, uint64_t seed)
 {
     sc_dtype real = p->device->backend->real;
+    int64_t count = sc_shape_count(&item->desc.shape);
+    bool plain = nn_param_is_plain(p, item);
+    void *host = plain ? nn_param_value(p, item) : sc_alloc((size_t)count, sc_dtype_size(real));
+    if (host == NULL)
+        return SC_ENOMEM;
+    fill_by_threads(item->name, item->init, seed, count, host, p->device->threads);
+    if (real == SC_F64)
+        widen(host, (size_t)count);
+    if (plain)
+        return SC_OK;
+    p->device->backend->param_import(p->device, &item->desc, host, nn_param_value(p, item));
+    free(host);
+    return SC_OK;
+}
+
+sc_status sc_params_init(sc_params *p, uint64_t seed)
+{
     for (size_t i = 0; i < p->count; i++) {
         nn_param *item = &p->items[i];
         if (item->desc.kind == SC_PARAM_COUNTER) {
             item->counter = 0;
             continue;
         }
-        int64_t count = sc_shape_count(&item->desc.shape);
-        void *host = sc_alloc((size_t)count, sc_dtype_size(real));
-        if (host == NULL)
-            return SC_ENOMEM;
-        fill_by_threads(item->name, item->init, seed, count, host, p->device->threads);
-        if (real == SC_F64)
-            widen(host, (size_t)count);
-        p->device->backend->param_import(p->device, &item->desc, host, nn_param_value(p, item));
+        SC_TRY(fill_one(p, item, seed));
         item->shared.version++;
-        free(host);
     }
     return SC_OK;
 }

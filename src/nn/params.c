@@ -154,6 +154,13 @@ void *nn_param_value(const sc_params *p, const nn_param *item)
     return p->values + item->offset * sc_dtype_size(p->device->backend->real);
 }
 
+bool nn_param_is_plain(const sc_params *p, const nn_param *item)
+{
+    const sc_backend *b = p->device->backend;
+    return item->desc.kind == SC_PARAM_COUNTER ||
+           (b->param_plain != NULL && b->param_plain(p->device, &item->desc));
+}
+
 void *nn_param_grad(const sc_params *p, const nn_param *item)
 {
     if (!item->trainable)

@@ -33,6 +33,8 @@ struct sc_params {
 
 void *nn_param_value(const sc_params *p, const nn_param *item); /* NULL for counters */
 void *nn_param_grad(const sc_params *p, const nn_param *item);  /* NULL unless trainable */
-int nn_params_find(const sc_params *p, const char *name);       /* -1: unknown */
+/* In host memory and in PyTorch's layout. */
+bool nn_param_is_plain(const sc_params *p, const nn_param *item);
+int nn_params_find(const sc_params *p, const char *name); /* -1: unknown */
 
 #endif

@@ -1,14 +1,8 @@
-/* Parameters, gradients and moments out to host tensors in state-dict order, and strictly back in.
- */
+/* Parameters, gradients and moments out to host tensors in state-dict order. */
 #include "params.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-#define SHOWN 3 /* offenders named in a message */
-
-/* ---- out --------------------------------------------------------------------------------------
- */
 
 /* Adds `base` + the parameter's offset as a tensor of `real`, or the counter as I64. */
 static sc_status export_one(const sc_params *p, const nn_param *item, const char *base,
@@ -66,138 +60,37 @@ sc_status sc_params_export_moments(const sc_params *p, sc_tensor_set *m, sc_tens
     return status;
 }
 
-/* ---- in ---------------------------------------------------------------------------------------
- */
-
-typedef struct offenders {
-    sc_text text;
-    size_t count;
-} offenders;
-
-static void offend(offenders *o, const char *fmt, ...) SC_PRINTF(2, 3);
-static void offend(offenders *o, const char *fmt, ...)
+size_t sc_params_room(const sc_params *p)
 {
-    char line[512];
-    va_list args;
-    if (o->count++ >= SHOWN)
-        return;
-    va_start(args, fmt);
-    (void)vsnprintf(line, sizeof line, fmt, args);
-    va_end(args);
-    sc_text_putf(&o->text, "%s%s", o->count > 1 ? "; " : "", line);
-}
-
-static bool is_float(sc_dtype t)
-{
-    return t == SC_F32 || t == SC_F64 || t == SC_BF16 || t == SC_F16;
-}
-
-static void check_one(const nn_param *item, const sc_tensor *t, offenders *o)
-{
-    char a[96], b[96];
-    bool counter = item->desc.kind == SC_PARAM_COUNTER;
-    if (t == NULL)
-        offend(o, "'%s' is missing", item->name);
-    else if (!sc_shape_equal(&t->shape, &item->desc.shape))
-        offend(o, "'%s' is %s, not %s", item->name, sc_shape_text(&t->shape, a),
-               sc_shape_text(&item->desc.shape, b));
-    else if (counter == is_float(t->dtype))
-        offend(o, "'%s' holds %s", item->name, sc_dtype_name(t->dtype));
-}
-
-static bool wanted(const nn_param *item, bool trainable_only)
-{
-    return item->trainable || !trainable_only;
-}
-
-/* Tensors of the set that no parameter asks for, with the nearest name. */
-static sc_status check_extra(const sc_params *p, const sc_tensor_set *set, bool trainable_only,
-                             offenders *o)
-{
-    const char **names = sc_alloc(p->count, sizeof *names);
-    size_t n = 0;
-    if (names == NULL)
-        return SC_ENOMEM;
-    for (size_t i = 0; i < p->count; i++)
-        if (wanted(&p->items[i], trainable_only))
-            names[n++] = p->items[i].name;
-    for (size_t i = 0; i < set->count; i++) {
-        const char *name = set->items[i].name;
-        int at = nn_params_find(p, name);
-        if (at >= 0 && wanted(&p->items[at], trainable_only))
-            continue;
-        const char *near = o->count < SHOWN ? sc_nearest(name, names, n) : NULL;
-        offend(o, near != NULL ? "'%s' is unknown (nearest: '%s')" : "'%s' is unknown", name, near);
+    size_t room = 0, size = sc_dtype_size(p->device->backend->real);
+    for (size_t i = 0; i < p->count; i++) {
+        size_t bytes = (size_t)sc_shape_count(&p->items[i].desc.shape) * size;
+        if (!nn_param_is_plain(p, &p->items[i]) && bytes > room)
+            room = bytes;
     }
-    free(names);
-    return SC_OK;
+    return room;
 }
 
-/* Everything is checked before anything is written. */
-static sc_status check_set(const sc_params *p, const sc_tensor_set *set, bool trainable_only,
-                           const char *what)
-{
-    offenders o = {0};
-    sc_text_init(&o.text);
-    for (size_t i = 0; i < p->count; i++)
-        if (wanted(&p->items[i], trainable_only))
-            check_one(&p->items[i], sc_tensor_set_find(set, p->items[i].name), &o);
-    sc_status status = check_extra(p, set, trainable_only, &o);
-    if (status == SC_OK)
-        status = sc_text_status(&o.text);
-    if (status == SC_OK && o.count > SHOWN)
-        status = sc_fail(SC_EFORMAT, "%s do not fit the model: %s; and %zu more", what, o.text.data,
-                         o.count - SHOWN);
-    else if (status == SC_OK && o.count > 0)
-        status = sc_fail(SC_EFORMAT, "%s do not fit the model: %s", what, o.text.data);
-    sc_text_free(&o.text);
-    return status;
-}
-
-static sc_status import_one(sc_params *p, nn_param *item, const sc_tensor *t, char *base)
+sc_status sc_params_view(const sc_params *p, size_t i, sc_param_part part, void *room,
+                         const void **bytes)
 {
     const sc_backend *b = p->device->backend;
-    int64_t count = sc_shape_count(&item->desc.shape);
+    const nn_param *item = &p->items[i];
+    const char *const base[] = {p->values, p->m, p->v};
+    *bytes = NULL;
+    if (part != SC_PART_VALUE && !item->trainable)
+        return SC_OK;
+    if (b->sync != NULL)
+        SC_TRY(b->sync(p->device));
     if (item->desc.kind == SC_PARAM_COUNTER) {
-        item->counter = (int64_t)sc_tensor_get(t, 0);
+        *bytes = &item->counter;
         return SC_OK;
     }
-    void *to = base + item->offset * sc_dtype_size(b->real);
-    if (t->dtype == b->real) {
-        b->param_import(p->device, &item->desc, t->data, to);
-        return SC_OK;
-    }
-    sc_tensor host;
-    SC_TRY(sc_tensor_new(NULL, b->real, item->desc.shape, &host));
-    for (int64_t i = 0; i < count; i++)
-        sc_tensor_set_element(&host, i, sc_tensor_get(t, i));
-    b->param_import(p->device, &item->desc, host.data, to);
-    sc_tensor_free(&host);
-    return SC_OK;
-}
-
-static sc_status import_all(sc_params *p, const sc_tensor_set *set, bool trainable_only, char *base)
-{
-    for (size_t i = 0; i < p->count; i++) {
-        nn_param *item = &p->items[i];
-        if (!wanted(item, trainable_only))
-            continue;
-        SC_TRY(import_one(p, item, sc_tensor_set_find(set, item->name), base));
-        item->shared.version++;
+    const char *from = base[part] + item->offset * sc_dtype_size(b->real);
+    *bytes = from;
+    if (!nn_param_is_plain(p, item)) {
+        b->param_export(p->device, &item->desc, from, room);
+        *bytes = room;
     }
     return SC_OK;
-}
-
-sc_status sc_params_import(sc_params *p, const sc_tensor_set *set)
-{
-    SC_TRY(check_set(p, set, false, "parameters"));
-    return import_all(p, set, false, p->values);
-}
-
-sc_status sc_params_import_moments(sc_params *p, const sc_tensor_set *m, const sc_tensor_set *v)
-{
-    SC_TRY(check_set(p, m, true, "moments (exp_avg)"));
-    SC_TRY(check_set(p, v, true, "moments (exp_avg_sq)"));
-    SC_TRY(import_all(p, m, true, p->m));
-    return import_all(p, v, true, p->v);
 }

@@ -222,12 +222,101 @@ static void test_import_other_types(void **state)
     tiny_close(&t);
 }
 
+/* ---- one tensor at a time ----------------------------------------------------------------------
+ */
+
+typedef struct half_file { /* a set as 16-bit floats; the tensor `broken` cannot be read */
+    sc_tensor_set set;
+    int broken;
+} half_file;
+
+static sc_status read_half(void *ctx, size_t i, void *dst)
+{
+    const half_file *f = ctx;
+    if ((int)i == f->broken)
+        return sc_fail(SC_EFORMAT, "tensor %zu is damaged", i);
+    memcpy(dst, f->set.items[i].data, sc_tensor_bytes(&f->set.items[i]));
+    return SC_OK;
+}
+
+static half_file half_of(const sc_tensor_set *set)
+{
+    half_file f = {.broken = -1};
+    for (size_t i = 0; i < set->count; i++) {
+        const sc_tensor *from = &set->items[i];
+        const sc_dtype types[] = {SC_F16, SC_BF16, SC_F32, SC_F64};
+        sc_tensor to;
+        OK(sc_tensor_new(from->name, from->dtype == SC_I64 ? SC_I32 : types[i % 4], from->shape,
+                         &to));
+        for (int64_t k = 0; k < sc_shape_count(&from->shape); k++)
+            sc_tensor_set_element(&to, k, sc_tensor_get(from, k));
+        OK(sc_tensor_set_add(&f.set, &to));
+    }
+    return f;
+}
+
+/* Narrow types are widened in place, tensor by tensor, also where memory is handed out itself. */
+static void test_read(void **state)
+{
+    (void)state;
+    tiny t;
+    sc_tensor_set set;
+    open_tiny(&t, 4);
+    OK(sc_params_export(t.params, &set));
+    half_file f = half_of(&set);
+    sc_tensor_reader r = {f.set.items, f.set.count, read_half, &f};
+    OK(sc_params_read(t.params, &r));
+    sc_tensor_set_free(&set);
+    OK(sc_params_export(t.params, &set));
+    for (size_t i = 0; i < set.count; i++)
+        for (int64_t k = 0; k < sc_shape_count(&set.items[i].shape); k++)
+            assert_true(sc_tensor_get(&set.items[i], k) == sc_tensor_get(&f.set.items[i], k));
+    f.broken = 3;
+    assert_int_equal(sc_params_read(t.params, &r), SC_EFORMAT);
+    expect_message("tensor 3 is damaged");
+    sc_tensor_set_free(&set);
+    sc_tensor_set_free(&f.set);
+    tiny_close(&t);
+}
+
+static void test_view_equals_export(void **state)
+{
+    (void)state;
+    tiny t;
+    sc_tensor_set part[3];
+    open_tiny(&t, 4);
+    OK(sc_params_export(t.params, &part[0]));
+    OK(sc_params_export_moments(t.params, &part[1], &part[2]));
+    void *room = malloc(sc_params_room(t.params) + 1);
+    assert_non_null(room);
+    for (size_t i = 0; i < sc_params_count(t.params); i++) {
+        sc_param_info info = sc_params_info(t.params, i);
+        for (int k = 0; k < 3; k++) {
+            const sc_tensor *x = sc_tensor_set_find(&part[k], info.name);
+            const void *bytes;
+            OK(sc_params_view(t.params, i, (sc_param_part)k, room, &bytes));
+            assert_int_equal(bytes != NULL, x != NULL);
+            if (x != NULL)
+                assert_memory_equal(bytes, x->data, sc_tensor_bytes(x));
+        }
+    }
+    free(room);
+    for (int k = 0; k < 3; k++)
+        sc_tensor_set_free(&part[k]);
+    tiny_close(&t);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_init_golden),      cmocka_unit_test(test_init_statistics),
-        cmocka_unit_test(test_init_by_threads),  cmocka_unit_test(test_info),
-        cmocka_unit_test(test_import_is_strict), cmocka_unit_test(test_import_other_types),
+        cmocka_unit_test(test_init_golden),
+        cmocka_unit_test(test_init_statistics),
+        cmocka_unit_test(test_init_by_threads),
+        cmocka_unit_test(test_info),
+        cmocka_unit_test(test_import_is_strict),
+        cmocka_unit_test(test_import_other_types),
+        cmocka_unit_test(test_read),
+        cmocka_unit_test(test_view_equals_export),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

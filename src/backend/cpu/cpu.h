@@ -81,6 +81,7 @@ sc_status cpu_download(sc_device *d, const sc_value_desc *v, const void *value, 
 size_t cpu_param_elements(const sc_device *d, const sc_param_desc *p);
 void cpu_param_import(sc_device *d, const sc_param_desc *p, const void *host, void *value);
 void cpu_param_export(sc_device *d, const sc_param_desc *p, const void *value, void *host);
+bool cpu_param_plain(const sc_device *d, const sc_param_desc *p);
 /* Plain [n][C][hw] <-> blocked planes of the same element type. */
 void cpu_block(const cpu_device *d, const sc_value_desc *v, const void *plain, void *blocked);
 void cpu_unblock(const cpu_device *d, const sc_value_desc *v, const void *blocked, void *plain);

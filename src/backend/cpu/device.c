@@ -218,6 +218,7 @@ const sc_backend *sc_backend_cpu(void)
         .param_elements = cpu_param_elements,
         .param_import = cpu_param_import,
         .param_export = cpu_param_export,
+        .param_plain = cpu_param_plain,
         .param_release = cpu_param_release,
         .node_memory = cpu_node_memory,
         .prepare = cpu_prepare,

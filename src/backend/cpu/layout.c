@@ -152,3 +152,8 @@ void cpu_param_export(sc_device *dev, const sc_param_desc *p, const void *value,
     else
         memcpy(host, value, (size_t)sc_shape_count(&p->shape) * sizeof(float));
 }
+bool cpu_param_plain(const sc_device *dev, const sc_param_desc *p)
+{
+    (void)dev;
+    return p->op != SC_OP_CONV2D;
+}

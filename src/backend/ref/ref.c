@@ -151,6 +151,12 @@ static void ref_param_export(sc_device *d, const sc_param_desc *p, const void *v
     memcpy(host, value, ref_count(&p->shape) * sizeof(double));
 }
 
+static bool ref_param_plain(const sc_device *d, const sc_param_desc *p)
+{
+    (void)d, (void)p;
+    return true;
+}
+
 static sc_status ref_node_memory(sc_device *d, const sc_op_node *n, size_t *saved, size_t *scratch)
 {
     (void)d;
@@ -219,6 +225,7 @@ const sc_backend *sc_backend_ref(void)
         .param_elements = ref_param_elements,
         .param_import = ref_param_import,
         .param_export = ref_param_export,
+        .param_plain = ref_param_plain,
         .node_memory = ref_node_memory,
         .prepare = ref_prepare,
         .release = ref_release,

@@ -1,0 +1,220 @@
+/* Parameters and moments strictly back in, one tensor at a time. */
+#include "params.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define SHOWN 3 /* offenders named in a message */
+
+typedef struct offenders {
+    sc_text text;
+    size_t count;
+} offenders;
+
+static void offend(offenders *o, const char *fmt, ...) SC_PRINTF(2, 3);
+static void offend(offenders *o, const char *fmt, ...)
+{
+    char line[512];
+    va_list args;
+    if (o->count++ >= SHOWN)
+        return;
+    va_start(args, fmt);
+    (void)vsnprintf(line, sizeof line, fmt, args);
+    va_end(args);
+    sc_text_putf(&o->text, "%s%s", o->count > 1 ? "; " : "", line);
+}
+
+static bool is_float(sc_dtype t)
+{
+    return t == SC_F32 || t == SC_F64 || t == SC_BF16 || t == SC_F16;
+}
+
+static void check_one(const nn_param *item, const sc_tensor *t, offenders *o)
+{
+    char a[96], b[96];
+    bool counter = item->desc.kind == SC_PARAM_COUNTER;
+    if (t == NULL)
+        offend(o, "'%s' is missing", item->name);
+    else if (!sc_shape_equal(&t->shape, &item->desc.shape))
+        offend(o, "'%s' is %s, not %s", item->name, sc_shape_text(&t->shape, a),
+               sc_shape_text(&item->desc.shape, b));
+    else if (counter == is_float(t->dtype))
+        offend(o, "'%s' holds %s", item->name, sc_dtype_name(t->dtype));
+}
+
+static bool wanted(const nn_param *item, bool trainable_only)
+{
+    return item->trainable || !trainable_only;
+}
+
+static int find(const sc_tensor_reader *r, const char *name)
+{
+    for (size_t i = 0; i < r->count; i++)
+        if (strcmp(r->items[i].name, name) == 0)
+            return (int)i;
+    return -1;
+}
+
+/* Tensors that no parameter asks for, with the nearest name. */
+static sc_status check_extra(const sc_params *p, const sc_tensor_reader *r, bool trainable_only,
+                             offenders *o)
+{
+    const char **names = sc_alloc(p->count, sizeof *names);
+    size_t n = 0;
+    if (names == NULL)
+        return SC_ENOMEM;
+    for (size_t i = 0; i < p->count; i++)
+        if (wanted(&p->items[i], trainable_only))
+            names[n++] = p->items[i].name;
+    for (size_t i = 0; i < r->count; i++) {
+        const char *name = r->items[i].name;
+        int at = nn_params_find(p, name);
+        if (at >= 0 && wanted(&p->items[at], trainable_only))
+            continue;
+        const char *near = o->count < SHOWN ? sc_nearest(name, names, n) : NULL;
+        offend(o, near != NULL ? "'%s' is unknown (nearest: '%s')" : "'%s' is unknown", name, near);
+    }
+    free(names);
+    return SC_OK;
+}
+
+/* Everything is checked before anything is written. */
+static sc_status check_all(const sc_params *p, const sc_tensor_reader *r, bool trainable_only,
+                           const char *what)
+{
+    offenders o = {0};
+    sc_text_init(&o.text);
+    for (size_t i = 0; i < p->count; i++)
+        if (wanted(&p->items[i], trainable_only)) {
+            int at = find(r, p->items[i].name);
+            check_one(&p->items[i], at < 0 ? NULL : &r->items[at], &o);
+        }
+    sc_status status = check_extra(p, r, trainable_only, &o);
+    if (status == SC_OK)
+        status = sc_text_status(&o.text);
+    if (status == SC_OK && o.count > SHOWN)
+        status = sc_fail(SC_EFORMAT, "%s do not fit the model: %s; and %zu more", what, o.text.data,
+                         o.count - SHOWN);
+    else if (status == SC_OK && o.count > 0)
+        status = sc_fail(SC_EFORMAT, "%s do not fit the model: %s", what, o.text.data);
+    sc_text_free(&o.text);
+    return status;
+}
+
+/* Widens the n elements that lie at the end of the n of `to` in place, from the front on: what is
+ * written never reaches what is still to be read. */
+static void widen(void *memory, sc_dtype from, sc_dtype to, int64_t n)
+{
+    enum { PIECE = 1024 };
+    double piece[PIECE]; /* room for any type */
+    size_t narrow = sc_dtype_size(from), wide = sc_dtype_size(to);
+    char *source = (char *)memory + (size_t)n * (wide - narrow);
+    for (int64_t at = 0; at < n; at += PIECE) {
+        int64_t count = n - at < PIECE ? n - at : PIECE;
+        memcpy(piece, source + (size_t)at * narrow, (size_t)count * narrow);
+        const sc_tensor x = {.dtype = from, .data = piece};
+        sc_tensor y = {.dtype = to, .data = (char *)memory + (size_t)at * wide};
+        for (int64_t i = 0; i < count; i++)
+            sc_tensor_set_element(&y, i, sc_tensor_get(&x, i));
+    }
+}
+
+/* Tensor i of the reader as n elements of `real`. */
+static sc_status read_as(const sc_tensor_reader *r, size_t i, sc_dtype real, void *to)
+{
+    const sc_tensor *t = &r->items[i];
+    int64_t n = sc_shape_count(&t->shape);
+    size_t have = sc_dtype_size(t->dtype), want = sc_dtype_size(real);
+    if (t->dtype == real)
+        return r->read(r->ctx, i, to);
+    if (have < want) {
+        SC_TRY(r->read(r->ctx, i, (char *)to + (size_t)n * (want - have)));
+        widen(to, t->dtype, real, n);
+        return SC_OK;
+    }
+    sc_tensor wide, narrow = {.dtype = real, .data = to};
+    SC_TRY(sc_tensor_new(NULL, t->dtype, t->shape, &wide));
+    sc_status status = r->read(r->ctx, i, wide.data);
+    for (int64_t k = 0; k < n && status == SC_OK; k++)
+        sc_tensor_set_element(&narrow, k, sc_tensor_get(&wide, k));
+    sc_tensor_free(&wide);
+    return status;
+}
+
+static sc_status read_counter(nn_param *item, const sc_tensor_reader *r, size_t i)
+{
+    int64_t word = 0;
+    const sc_tensor t = {.dtype = r->items[i].dtype, .data = &word};
+    SC_TRY(r->read(r->ctx, i, &word));
+    item->counter = (int64_t)sc_tensor_get(&t, 0);
+    return SC_OK;
+}
+
+static sc_status read_one(sc_params *p, nn_param *item, const sc_tensor_reader *r, size_t i,
+                          char *base)
+{
+    const sc_backend *b = p->device->backend;
+    if (item->desc.kind == SC_PARAM_COUNTER)
+        return read_counter(item, r, i);
+    void *to = base + item->offset * sc_dtype_size(b->real);
+    if (nn_param_is_plain(p, item))
+        return read_as(r, i, b->real, to);
+    sc_tensor host;
+    SC_TRY(sc_tensor_new(NULL, b->real, item->desc.shape, &host));
+    sc_status status = read_as(r, i, b->real, host.data);
+    if (status == SC_OK)
+        b->param_import(p->device, &item->desc, host.data, to);
+    sc_tensor_free(&host);
+    return status;
+}
+
+/* In the reader's order, which is the order of the file. */
+static sc_status read_all(sc_params *p, const sc_tensor_reader *r, char *base)
+{
+    if (p->device->backend->sync != NULL)
+        SC_TRY(p->device->backend->sync(p->device));
+    for (size_t i = 0; i < r->count; i++) {
+        nn_param *item = &p->items[nn_params_find(p, r->items[i].name)];
+        SC_TRY(read_one(p, item, r, i, base));
+        item->shared.version++;
+    }
+    return SC_OK;
+}
+
+sc_status sc_params_read(sc_params *p, const sc_tensor_reader *r)
+{
+    SC_TRY(check_all(p, r, false, "parameters"));
+    return read_all(p, r, p->values);
+}
+
+sc_status sc_params_read_moments(sc_params *p, const sc_tensor_reader *m, const sc_tensor_reader *v)
+{
+    SC_TRY(check_all(p, m, true, "moments (exp_avg)"));
+    SC_TRY(check_all(p, v, true, "moments (exp_avg_sq)"));
+    SC_TRY(read_all(p, m, p->m));
+    return read_all(p, v, p->v);
+}
+
+static sc_status from_set(void *ctx, size_t i, void *dst)
+{
+    const sc_tensor *t = &((const sc_tensor_set *)ctx)->items[i];
+    memcpy(dst, t->data, sc_tensor_bytes(t));
+    return SC_OK;
+}
+
+static sc_tensor_reader reader_of(const sc_tensor_set *set)
+{
+    return (sc_tensor_reader){set->items, set->count, from_set, (void *)set};
+}
+
+sc_status sc_params_import(sc_params *p, const sc_tensor_set *set)
+{
+    const sc_tensor_reader r = reader_of(set);
+    return sc_params_read(p, &r);
+}
+
+sc_status sc_params_import_moments(sc_params *p, const sc_tensor_set *m, const sc_tensor_set *v)
+{
+    const sc_tensor_reader a = reader_of(m), b = reader_of(v);
+    return sc_params_read_moments(p, &a, &b);
+}
