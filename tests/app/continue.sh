@@ -2,6 +2,9 @@
 # Killed or stopped at any time and started again: the bytes of a run that was left alone.
 # SC_KILLS: how many random kills (default 6; the release check uses 20 and more).
 source "$(dirname "$0")/common.sh"
+# A killed rank leaves its shared memory: here it goes with the work folder.
+mkdir shm
+export OMPI_MCA_btl_vader_backing_directory=$WORK/shm
 KILLS=${SC_KILLS:-6}
 RANDOM=${SC_SEED:-1}
 "$PROBE" images data 10 13 8
