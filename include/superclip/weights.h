@@ -85,7 +85,9 @@ sc_status sc_pth_list_dict(sc_pth_list *l, const char *key, const sc_object *dic
 sc_tensor_reader sc_pth_list_reader(sc_pth_list *l); /* valid while l and its file are */
 void sc_pth_list_free(sc_pth_list *l);
 
-/* model_state_dict (or the root, when it is a state dict itself) as a tensor set (copies). */
+/* model_state_dict, or the root when it is a state dict itself; NULL: neither. *key names it. */
+const sc_object *sc_state_dict_find(const sc_object *root, const char **key);
+/* The same as a tensor set (copies). */
 sc_status sc_state_dict_of(const char *path, const sc_object *root, sc_tensor_set *out);
 /* A dict of tensors as a set; `key` names it in messages. */
 sc_status sc_tensor_set_of(const char *path, const char *key, const sc_object *dict, sc_tensor_set *out);

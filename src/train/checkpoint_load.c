@@ -7,15 +7,15 @@
 
 #include "trainer.h"
 
-sc_status sc_ckpt_read(const char *path, const char *identity, sc_object **root,
-                       sc_train_state *state)
+sc_status sc_ckpt_read(const char *path, const char *identity, sc_pth **file, sc_train_state *state)
 {
-    *root = NULL;
+    *file = NULL;
     *state = (sc_train_state){0};
-    sc_object *r = NULL;
+    sc_pth *f = NULL;
     sc_status status = SC_OK;
-    SC_TRY(sc_pth_load(path, &r));
-    const sc_object *dict = sc_obj_get(r, "sc_state");
+    SC_TRY(sc_pth_open(path, &f));
+    SC_TRY_GOTO(sc_pth_verify(f));
+    const sc_object *dict = sc_obj_get(sc_pth_root(f), "sc_state");
     SC_TRY_GOTO(sc_state_from_object(path, dict, state));
     const sc_object *own = sc_obj_get(dict, "identity");
     if (!own || own->type != SC_OBJ_STRING) {
@@ -23,17 +23,18 @@ sc_status sc_ckpt_read(const char *path, const char *identity, sc_object **root,
         goto done;
     }
     SC_TRY_GOTO(sc_identity_check(path, own->s, identity));
-    *root = r;
+    *file = f;
     return SC_OK;
 done:
-    sc_obj_free(r);
+    sc_pth_close(f);
     sc_train_state_free(state);
     return status;
 }
 
-/* exp_avg and exp_avg_sq of every trainable weight, by torch's numbers, as named sets. */
-static sc_status take_moments(const sc_trainer *t, const char *path, const sc_object *entries,
-                              sc_tensor_set *m, sc_tensor_set *v)
+/* exp_avg and exp_avg_sq of every trainable weight, by torch's numbers, under the weights' names.
+ */
+static sc_status list_moments(const sc_trainer *t, const char *path, const sc_object *entries,
+                              sc_pth_list *m, sc_pth_list *v)
 {
     int64_t number = 0;
     for (size_t i = 0; i < sc_params_count(t->params); i++) {
@@ -52,20 +53,41 @@ static sc_status take_moments(const sc_trainer *t, const char *path, const sc_ob
         if (!a || !b || a->type != SC_OBJ_TENSOR || b->type != SC_OBJ_TENSOR)
             return sc_fail(SC_EFORMAT, "%s: no optimiser state of %s (number %lld)", path,
                            info.name, (long long)number - 1);
-        sc_tensor x = a->tensor, y = b->tensor;
-        x.owned = y.owned = false; /* the tree keeps the data */
-        x.name = sc_strdup(info.name);
-        y.name = sc_strdup(info.name);
-        if (!x.name || !y.name)
-            return SC_ENOMEM;
-        SC_TRY(sc_tensor_set_add(m, &x));
-        SC_TRY(sc_tensor_set_add(v, &y));
+        SC_TRY(sc_pth_list_add(m, info.name, a));
+        SC_TRY(sc_pth_list_add(v, info.name, b));
     }
     return SC_OK;
 }
 
-static sc_status apply(sc_trainer *t, const char *path, const sc_object *root)
+static sc_status read_moments(sc_trainer *t, const char *path, sc_pth *file,
+                              const sc_object *entries)
 {
+    sc_pth_list m = {.file = file}, v = {.file = file};
+    sc_status status = list_moments(t, path, entries, &m, &v);
+    if (status == SC_OK) {
+        const sc_tensor_reader a = sc_pth_list_reader(&m), b = sc_pth_list_reader(&v);
+        status = sc_params_read_moments(t->params, &a, &b);
+    }
+    sc_pth_list_free(&m);
+    sc_pth_list_free(&v);
+    return status;
+}
+
+static sc_status read_model(sc_trainer *t, sc_pth *file, const char *key, const sc_object *dict)
+{
+    sc_pth_list list = {.file = file};
+    sc_status status = sc_pth_list_dict(&list, key, dict);
+    if (status == SC_OK) {
+        const sc_tensor_reader r = sc_pth_list_reader(&list);
+        status = sc_params_read(t->params, &r);
+    }
+    sc_pth_list_free(&list);
+    return status;
+}
+
+static sc_status apply(sc_trainer *t, const char *path, sc_pth *file)
+{
+    const sc_object *root = sc_pth_root(file);
     const sc_object *model = sc_obj_get(root, "model_state_dict");
     const sc_object *optimizer = sc_obj_get(root, "optimizer_state_dict");
     const sc_object *updates = sc_obj_get(sc_obj_get(root, "sc_state"), "updates");
@@ -73,21 +95,11 @@ static sc_status apply(sc_trainer *t, const char *path, const sc_object *root)
     if (!model || !entries || !updates || updates->type != SC_OBJ_INT || updates->i < 0)
         return sc_fail(SC_EFORMAT, "%s lacks model_state_dict, optimizer_state_dict or updates",
                        path);
-    sc_tensor_set set = {0}, m = {0}, v = {0};
-    sc_status status = sc_tensor_set_of(path, "model_state_dict", model, &set);
-    if (status == SC_OK)
-        status = sc_params_import(t->params, &set);
-    if (status == SC_OK && updates->i > 0) {
-        status = take_moments(t, path, entries, &m, &v);
-        if (status == SC_OK)
-            status = sc_params_import_moments(t->params, &m, &v);
-    }
-    if (status == SC_OK)
-        sc_params_set_step(t->params, updates->i);
-    sc_tensor_set_free(&set);
-    sc_tensor_set_free(&m);
-    sc_tensor_set_free(&v);
-    return status;
+    SC_TRY(read_model(t, file, "model_state_dict", model));
+    if (updates->i > 0)
+        SC_TRY(read_moments(t, path, file, entries));
+    sc_params_set_step(t->params, updates->i);
+    return SC_OK;
 }
 
 static bool is_file_bad(sc_status s)
@@ -95,15 +107,15 @@ static bool is_file_bad(sc_status s)
     return s == SC_EFORMAT;
 }
 
-/* Which file, and its contents. *path NULL: none, a fresh start. Leader only. */
-static sc_status choose(sc_trainer *t, char **path, sc_object **root, sc_train_state *state)
+/* Which file, opened. *path NULL: none, a fresh start. Leader only. */
+static sc_status choose(sc_trainer *t, char **path, sc_pth **file, sc_train_state *state)
 {
     const sc_train_options *o = t->o;
     *path = NULL;
-    *root = NULL;
+    *file = NULL;
     if (o->resume_from) {
         *path = sc_strdup(o->resume_from);
-        return *path ? sc_ckpt_read(*path, o->identity, root, state) : SC_ENOMEM;
+        return *path ? sc_ckpt_read(*path, o->identity, file, state) : SC_ENOMEM;
     }
     char *latest = sc_path_join(o->dir, SC_CKPT_LATEST), *prev = sc_path_join(o->dir, SC_CKPT_PREV);
     sc_status status = latest && prev ? SC_OK : SC_ENOMEM;
@@ -118,7 +130,7 @@ static sc_status choose(sc_trainer *t, char **path, sc_object **root, sc_train_s
     bool has_latest = status == SC_OK && sc_file_exists(latest);
     bool has_prev = status == SC_OK && sc_file_exists(prev);
     if (has_latest) {
-        status = sc_ckpt_read(latest, o->identity, root, state);
+        status = sc_ckpt_read(latest, o->identity, file, state);
         if (status == SC_OK)
             *path = sc_strdup(latest);
         else if (is_file_bad(status) && !has_prev)
@@ -129,13 +141,13 @@ static sc_status choose(sc_trainer *t, char **path, sc_object **root, sc_train_s
             sc_warn(o->log, "fold %d: %s; going on from the checkpoint before it, %s", o->fold,
                     sc_message(), prev);
         t->keep_prev = has_latest;
-        status = sc_ckpt_read(prev, o->identity, root, state);
+        status = sc_ckpt_read(prev, o->identity, file, state);
         if (status == SC_OK)
             *path = sc_strdup(prev);
         else if (is_file_bad(status))
             sc_fail_prefix(status, "no whole checkpoint to continue from (--restart trains anew)");
     }
-    if (status == SC_OK && *root && !*path)
+    if (status == SC_OK && *file && !*path)
         status = SC_ENOMEM;
     free(latest);
     free(prev);
@@ -179,22 +191,22 @@ static bool fits(const sc_trainer *t, const sc_train_state *s)
 sc_status sc_trainer_resume(sc_trainer *t)
 {
     char *path = NULL;
-    sc_object *root = NULL;
+    sc_pth *file = NULL;
     sc_train_state state = {0};
     if (t->leader)
         sc_remove_leftovers(t->o->dir);
-    sc_status status = t->leader ? choose(t, &path, &root, &state) : SC_OK;
+    sc_status status = t->leader ? choose(t, &path, &file, &state) : SC_OK;
     SC_TRY_GOTO(sc_trainer_agree(t, status, NULL));
     SC_TRY_GOTO(share_path(t, &path));
     if (!path)
         goto done;
     if (!t->leader)
-        status = sc_ckpt_read(path, t->o->identity, &root, &state);
+        status = sc_ckpt_read(path, t->o->identity, &file, &state);
     if (status == SC_OK && !fits(t, &state))
         status = sc_fail(SC_EFORMAT, "%s: step %lld of an epoch of %lld", path,
                          (long long)state.step, (long long)t->train_batches);
     if (status == SC_OK)
-        status = apply(t, path, root);
+        status = apply(t, path, file);
     SC_TRY_GOTO(sc_trainer_agree(t, status, NULL));
     sc_train_state_free(&t->state);
     t->state = state;
@@ -208,24 +220,23 @@ sc_status sc_trainer_resume(sc_trainer *t)
     }
 done:
     sc_train_state_free(&state);
-    sc_obj_free(root);
+    sc_pth_close(file);
     free(path);
     return status;
 }
 
 sc_status sc_trainer_init_from(sc_trainer *t, const char *path)
 {
-    sc_object *root = NULL;
-    sc_tensor_set set = {0};
-    sc_status status = sc_pth_load(path, &root);
-    if (status == SC_OK)
-        status = sc_state_dict_of(path, root, &set);
-    if (status == SC_OK) {
-        status = sc_params_import(t->params, &set);
-        if (status != SC_OK)
-            sc_fail_prefix(status, "%s", path);
-    }
-    sc_tensor_set_free(&set);
-    sc_obj_free(root);
+    sc_pth *file;
+    const char *key;
+    SC_TRY(sc_pth_open(path, &file));
+    const sc_object *dict = sc_state_dict_find(sc_pth_root(file), &key);
+    sc_status status =
+        dict ? read_model(t, file, key, dict)
+             : sc_fail(SC_EFORMAT, "%s: holds no model_state_dict and is no state dict itself",
+                       path);
+    if (status != SC_OK && strstr(sc_message(), path) == NULL)
+        sc_fail_prefix(status, "%s", path);
+    sc_pth_close(file);
     return status;
 }

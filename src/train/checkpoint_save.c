@@ -1,5 +1,5 @@
-/* Checkpoints as Python trees. The parameters are copied when a save begins, so that the next steps
- * may change them while the writer's thread is still at work.
+/* Checkpoints as Python trees. The tensors are not in the tree: each is written from where it lies,
+ * so that no second copy of the model exists; only the disk is waited for elsewhere (writer.c).
  */
 #include <errno.h>
 #include <math.h>
@@ -39,32 +39,43 @@ static sc_status check_tensor(const sc_trainer *t, const sc_tensor *x)
     return SC_OK;
 }
 
-/* The set's tensors move into the dictionary. */
-static void move_tensor(sc_object *dict, sc_tensor *x)
+/* Part k of parameter i has the number i * PARTS + k. */
+enum { PARTS = 3 };
+
+static sc_object *later(const sc_trainer *t, size_t i, sc_param_part part)
 {
-    char *name = x->name;
-    x->name = NULL;
-    sc_object *o = sc_obj_tensor(x);
-    if (name)
-        sc_obj_put(dict, name, o);
-    free(name);
-    *x = (sc_tensor){0};
+    sc_param_info info = sc_params_info(t->params, i);
+    sc_dtype type = info.kind == SC_PARAM_COUNTER ? SC_I64 : t->device->backend->real;
+    return sc_obj_tensor_later(type, info.shape, (int64_t)i * PARTS + part);
 }
 
-static sc_status model_state(const sc_trainer *t, sc_object **out)
+typedef struct giver {
+    const sc_trainer *t;
+    void *room;
+} giver;
+
+static sc_status give(void *ctx, int64_t number, const void **bytes)
 {
-    sc_tensor_set set = {0};
-    sc_status status = sc_params_export(t->params, &set);
-    for (size_t i = 0; i < set.count && status == SC_OK; i++)
-        status = check_tensor(t, &set.items[i]);
-    *out = NULL;
-    if (status == SC_OK) {
-        *out = sc_obj_ordered_dict();
-        for (size_t i = 0; i < set.count; i++)
-            move_tensor(*out, &set.items[i]);
-    }
-    sc_tensor_set_free(&set);
-    return status;
+    const giver *g = ctx;
+    size_t i = (size_t)(number / PARTS);
+    sc_param_part part = (sc_param_part)(number % PARTS);
+    sc_param_info info = sc_params_info(g->t->params, i);
+    SC_TRY(sc_params_view(g->t->params, i, part, g->room, bytes));
+    if (part != SC_PART_VALUE || info.kind == SC_PARAM_COUNTER)
+        return SC_OK;
+    const sc_tensor x = {.name = (char *)info.name,
+                         .dtype = g->t->device->backend->real,
+                         .shape = info.shape,
+                         .data = (void *)*bytes};
+    return check_tensor(g->t, &x);
+}
+
+static sc_object *model_state(const sc_trainer *t)
+{
+    sc_object *dict = sc_obj_ordered_dict();
+    for (size_t i = 0; i < sc_params_count(t->params); i++)
+        sc_obj_put(dict, sc_params_info(t->params, i).name, later(t, i, SC_PART_VALUE));
+    return dict;
 }
 
 static sc_object *step_tensor(int64_t step)
@@ -79,40 +90,29 @@ static sc_object *step_tensor(int64_t step)
 /* torch.optim.AdamW's numbering: weights in state-dict order, buffers left out. A weight without
  * gradient (frozen, or the temperature without the SuperCLIP loss) keeps its number, has no entry.
  */
-static sc_status optimizer_entries(const sc_trainer *t, sc_object *entries, sc_object *numbers)
+static void optimizer_entries(const sc_trainer *t, sc_object *entries, sc_object *numbers)
 {
     int64_t step = sc_params_step(t->params);
-    sc_tensor_set m = {0}, v = {0};
-    if (step > 0)
-        SC_TRY(sc_params_export_moments(t->params, &m, &v));
     int number = 0;
     for (size_t i = 0; i < sc_params_count(t->params); i++) {
         sc_param_info info = sc_params_info(t->params, i);
         if (info.kind != SC_PARAM_WEIGHT)
             continue;
-        sc_tensor *a = sc_tensor_set_find(&m, info.name), *b = sc_tensor_set_find(&v, info.name);
-        if (a && b) {
+        if (info.trainable && step > 0) {
             sc_object *e = sc_obj_dict();
             sc_obj_put(e, "step", step_tensor(step));
-            sc_object *avg = sc_obj_tensor(a);
-            *a = (sc_tensor){0};
-            sc_obj_put(e, "exp_avg", avg);
-            sc_object *sq = sc_obj_tensor(b);
-            *b = (sc_tensor){0};
-            sc_obj_put(e, "exp_avg_sq", sq);
+            sc_obj_put(e, "exp_avg", later(t, i, SC_PART_EXP_AVG));
+            sc_obj_put(e, "exp_avg_sq", later(t, i, SC_PART_EXP_AVG_SQ));
             sc_obj_put_key(entries, sc_obj_int(number), e);
         }
         sc_obj_append(numbers, sc_obj_int(number++));
     }
-    sc_tensor_set_free(&m);
-    sc_tensor_set_free(&v);
-    return SC_OK;
 }
 
-static sc_status optimizer_state(const sc_trainer *t, sc_object **out)
+static sc_object *optimizer_state(const sc_trainer *t)
 {
     sc_object *entries = sc_obj_dict(), *numbers = sc_obj_list();
-    sc_status status = optimizer_entries(t, entries, numbers);
+    optimizer_entries(t, entries, numbers);
     sc_object *group = sc_obj_dict(), *betas = sc_obj_tuple(), *groups = sc_obj_list();
     sc_obj_append(betas, sc_obj_float(0.9));
     sc_obj_append(betas, sc_obj_float(0.999));
@@ -129,10 +129,10 @@ static sc_status optimizer_state(const sc_trainer *t, sc_object **out)
     sc_obj_put(group, "initial_lr", sc_obj_float(t->o->learning_rate));
     sc_obj_put(group, "params", numbers);
     sc_obj_append(groups, group);
-    *out = sc_obj_dict();
-    sc_obj_put(*out, "state", entries);
-    sc_obj_put(*out, "param_groups", groups);
-    return status;
+    sc_object *dict = sc_obj_dict();
+    sc_obj_put(dict, "state", entries);
+    sc_obj_put(dict, "param_groups", groups);
+    return dict;
 }
 
 static sc_object *float_list(double v)
@@ -211,42 +211,43 @@ static void put_classes(const sc_trainer *t, sc_object *root)
  * learning rate comes next, as after scheduler.step(). */
 static sc_status build(const sc_trainer *t, bool latest, int epoch, int ahead, sc_object **out)
 {
-    sc_object *root = sc_obj_dict(), *model = NULL, *optimizer = NULL, *config = NULL;
-    sc_status status = SC_OK;
+    sc_object *root = sc_obj_dict(), *config = NULL;
+    *out = NULL;
     sc_obj_put(root, "epoch", sc_obj_int(epoch));
     sc_obj_put(root, "fold", sc_obj_int(t->o->fold));
-    SC_TRY_GOTO(model_state(t, &model));
-    sc_obj_put(root, "model_state_dict", model);
-    if (latest) {
-        status = optimizer_state(t, &optimizer);
-        sc_obj_put(root, "optimizer_state_dict", optimizer);
-        SC_TRY_GOTO(status);
-    }
+    sc_obj_put(root, "model_state_dict", model_state(t));
+    if (latest)
+        sc_obj_put(root, "optimizer_state_dict", optimizer_state(t));
     sc_obj_put(root, "scheduler_state_dict", scheduler_state(t, ahead));
     put_figures(t, root);
-    SC_TRY_GOTO(sc_object_from_json("config", t->o->config_json, &config));
+    sc_status status = sc_object_from_json("config", t->o->config_json, &config);
+    if (status != SC_OK) {
+        sc_obj_free(root);
+        return status;
+    }
     sc_obj_put(root, "config", config);
     put_classes(t, root);
     if (latest)
         sc_obj_put(root, "sc_state", sc_state_to_object(t));
-done:
-    if (status != SC_OK) {
-        sc_obj_free(root);
-        root = NULL;
-    }
     *out = root;
-    return status;
+    return SC_OK;
 }
 
-static sc_status submit(sc_trainer *t, sc_object *root, const char *name, const char *prev_name)
+/* Every byte is on its way to the disk when this returns: the next step may change the parameters.
+ */
+static sc_status write_out(sc_trainer *t, const sc_object *root, const char *name,
+                           const char *prev_name)
 {
     char *path = sc_path_join(t->o->dir, name);
     char *prev = prev_name ? sc_path_join(t->o->dir, prev_name) : NULL;
-    sc_status status = SC_ENOMEM;
-    if (path && (prev || !prev_name))
-        status = sc_ckpt_writer_submit(t->writer, root, path, prev);
-    else
-        sc_obj_free(root);
+    giver g = {t, sc_alloc(sc_params_room(t->params), 1)};
+    sc_atomic_file *file = NULL;
+    sc_status status = path && g.room && (prev || !prev_name) ? SC_OK : SC_ENOMEM;
+    if (status == SC_OK)
+        status = sc_pth_write(path, root, &(sc_tensor_source){give, &g}, &file);
+    if (status == SC_OK)
+        status = sc_ckpt_writer_submit(t->writer, file, path, prev);
+    free(g.room);
     free(path);
     free(prev);
     return status;
@@ -256,11 +257,13 @@ sc_status sc_trainer_save_latest(sc_trainer *t)
 {
     const sc_train_state *s = &t->state;
     sc_object *root;
-    /* the file before this one first: two snapshots at once would be twice the memory */
+    /* the file before this one first: its temporary name may be the same */
     SC_TRY(sc_ckpt_writer_flush(t->writer));
     bool between = s->step == 0 && s->sums.batches == 0 && s->epoch > 0;
     SC_TRY(build(t, true, between ? s->epoch - 1 : s->epoch, s->epoch, &root));
-    SC_TRY(submit(t, root, SC_CKPT_LATEST, t->keep_prev ? NULL : SC_CKPT_PREV));
+    sc_status status = write_out(t, root, SC_CKPT_LATEST, t->keep_prev ? NULL : SC_CKPT_PREV);
+    sc_obj_free(root);
+    SC_TRY(status);
     t->keep_prev = false;
     t->last_write = sc_now();
     return SC_OK;
@@ -271,7 +274,9 @@ sc_status sc_trainer_save_best(sc_trainer *t)
     sc_object *root;
     SC_TRY(sc_ckpt_writer_flush(t->writer));
     SC_TRY(build(t, false, t->state.epoch, t->state.epoch + 1, &root));
-    return submit(t, root, SC_CKPT_BEST, NULL);
+    sc_status status = write_out(t, root, SC_CKPT_BEST, NULL);
+    sc_obj_free(root);
+    return status;
 }
 
 sc_status sc_trainer_finish_files(sc_trainer *t)

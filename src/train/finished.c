@@ -19,15 +19,15 @@ sc_status sc_train_finished(const sc_train_options *o, bool *finished, sc_train_
     char *path = sc_path_join(o->dir, SC_CKPT_LATEST);
     if (!path)
         return SC_ENOMEM;
-    sc_object *root = NULL;
+    sc_pth *file = NULL;
     sc_train_state state = {0};
     sc_status status = SC_OK;
     if (sc_file_exists(path)) {
-        status = sc_ckpt_read(path, o->identity, &root, &state);
+        status = sc_ckpt_read(path, o->identity, &file, &state);
         if (status == SC_EFORMAT)
             status = SC_OK; /* the job itself tells of the damage and looks for the fallback */
     }
-    if (status == SC_OK && root && is_finished(o, &state)) {
+    if (status == SC_OK && file && is_finished(o, &state)) {
         *finished = true;
         out->best = state.best;
         out->stopped_early = state.stopped_early;
@@ -37,7 +37,7 @@ sc_status sc_train_finished(const sc_train_options *o, bool *finished, sc_train_
         state.history = (sc_history){0};
     }
     sc_train_state_free(&state);
-    sc_obj_free(root);
+    sc_pth_close(file);
     free(path);
     return status;
 }
@@ -79,9 +79,9 @@ static size_t parameter_bytes(const sc_trainer *t)
         elements += n;
         weights += info.trainable ? n : 0;
     }
-    /* value, gradient, two moments; and the leader's snapshot for a checkpoint */
-    return (elements + 3 * weights + elements + 2 * weights) *
-           sc_dtype_size(t->device->backend->real);
+    /* value, gradient, two moments; and what the leader's checkpoints pass through */
+    return (elements + 3 * weights) * sc_dtype_size(t->device->backend->real) +
+           sc_params_room(t->params);
 }
 
 static size_t program_bytes(const sc_trainer *t)

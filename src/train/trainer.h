@@ -58,9 +58,10 @@ void sc_timing_free(sc_timing *t);
  */
 typedef struct sc_ckpt_writer sc_ckpt_writer;
 sc_status sc_ckpt_writer_open(sc_ckpt_writer **out);
-/* Waits for the file before this one; returns that one's failure. Takes over root. With prev the
- * file that is at `path` becomes `prev` first, without a moment in which neither is there. */
-sc_status sc_ckpt_writer_submit(sc_ckpt_writer *w, sc_object *root, const char *path,
+/* Commits a file whose bytes are all written. Waits for the file before this one; returns that
+ * one's failure. Takes over file. With prev the file that is at `path` becomes `prev` first,
+ * without a moment in which neither is there. */
+sc_status sc_ckpt_writer_submit(sc_ckpt_writer *w, sc_atomic_file *file, const char *path,
                                 const char *prev);
 bool sc_ckpt_writer_busy(sc_ckpt_writer *w);
 sc_status sc_ckpt_writer_flush(sc_ckpt_writer *w);
@@ -167,9 +168,9 @@ sc_status sc_trainer_finish_files(sc_trainer *t);
 sc_status sc_trainer_resume(sc_trainer *t);
 /* leftovers.c: temporary files of a killed run */
 void sc_remove_leftovers(const char *dir);
-/* The file, read, checked and parsed: SC_EFORMAT when it cannot be resumed from, SC_EUSAGE when its
- * identity is another. */
-sc_status sc_ckpt_read(const char *path, const char *identity, sc_object **root,
+/* The file, opened, checked (checksums included) and its state parsed: SC_EFORMAT when it cannot be
+ * resumed from, SC_EUSAGE when its identity is another. */
+sc_status sc_ckpt_read(const char *path, const char *identity, sc_pth **file,
                        sc_train_state *state);
 /* Model parameters from a checkpoint of any origin (--init-from). */
 sc_status sc_trainer_init_from(sc_trainer *t, const char *path);

@@ -1,5 +1,5 @@
-/* The thread that puts checkpoints on disk while the training goes on. One file at a time: a second
- * one waits, so no more than one snapshot of the parameters exists.
+/* The thread that waits for the disk (fsync, rename) while the training goes on. One file at a
+ * time: a second one waits, so that files appear in the order in which they were written.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -14,7 +14,7 @@ struct sc_ckpt_writer {
     pthread_mutex_t lock;
     pthread_cond_t changed;
     bool busy, quit;
-    sc_object *root;
+    sc_atomic_file *file;
     char *path, *prev;
     sc_status status;
     char message[512];
@@ -41,11 +41,13 @@ static sc_status keep_as(const char *path, const char *prev)
     return status;
 }
 
-static sc_status write_file(const sc_ckpt_writer *w)
+static sc_status finish_file(const sc_ckpt_writer *w)
 {
-    if (w->prev)
-        SC_TRY(keep_as(w->path, w->prev));
-    return sc_pth_save(w->path, w->root);
+    sc_status status = w->prev ? keep_as(w->path, w->prev) : SC_OK;
+    if (status == SC_OK)
+        return sc_atomic_commit(w->file);
+    sc_atomic_abort(w->file);
+    return status;
 }
 
 static void *work(void *arg)
@@ -53,21 +55,20 @@ static void *work(void *arg)
     sc_ckpt_writer *w = arg;
     pthread_mutex_lock(&w->lock);
     for (;;) {
-        while (!w->root && !w->quit)
+        while (!w->file && !w->quit)
             pthread_cond_wait(&w->changed, &w->lock);
-        if (!w->root)
+        if (!w->file)
             break;
         pthread_mutex_unlock(&w->lock);
-        sc_status status = write_file(w);
+        sc_status status = finish_file(w);
         pthread_mutex_lock(&w->lock);
         if (status != SC_OK && w->status == SC_OK) {
             w->status = status;
             snprintf(w->message, sizeof w->message, "%s", sc_message());
         }
-        sc_obj_free(w->root);
         free(w->path);
         free(w->prev);
-        w->root = NULL;
+        w->file = NULL;
         w->path = w->prev = NULL;
         w->busy = false;
         pthread_cond_broadcast(&w->changed);
@@ -101,16 +102,16 @@ static sc_status wait_idle(sc_ckpt_writer *w)
     return w->status == SC_OK ? SC_OK : sc_fail(w->status, "%s", w->message);
 }
 
-sc_status sc_ckpt_writer_submit(sc_ckpt_writer *w, sc_object *root, const char *path,
+sc_status sc_ckpt_writer_submit(sc_ckpt_writer *w, sc_atomic_file *file, const char *path,
                                 const char *prev)
 {
     char *own_path = sc_strdup(path), *own_prev = prev ? sc_strdup(prev) : NULL;
     pthread_mutex_lock(&w->lock);
     sc_status status = wait_idle(w);
-    if (status == SC_OK && (!root || !own_path || (prev && !own_prev)))
+    if (status == SC_OK && (!own_path || (prev && !own_prev)))
         status = SC_ENOMEM;
     if (status == SC_OK) {
-        w->root = root;
+        w->file = file;
         w->path = own_path;
         w->prev = own_prev;
         w->busy = true;
@@ -118,7 +119,7 @@ sc_status sc_ckpt_writer_submit(sc_ckpt_writer *w, sc_object *root, const char *
     }
     pthread_mutex_unlock(&w->lock);
     if (status != SC_OK) {
-        sc_obj_free(root);
+        sc_atomic_abort(file);
         free(own_path);
         free(own_prev);
     }

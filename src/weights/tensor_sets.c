@@ -45,16 +45,26 @@ static bool only_tensors(const sc_object *o)
     return o->count > 0;
 }
 
-sc_status sc_state_dict_of(const char *path, const sc_object *root, sc_tensor_set *out)
+const sc_object *sc_state_dict_find(const sc_object *root, const char **key)
 {
     static const char *const wrappers[] = {"model_state_dict", "state_dict", "model"};
-    *out = (sc_tensor_set){0};
     for (size_t i = 0; i < sizeof wrappers / sizeof wrappers[0]; i++) {
         const sc_object *inner = sc_obj_get(root, wrappers[i]);
+        *key = wrappers[i];
         if (inner && inner->type != SC_OBJ_TENSOR)
-            return sc_tensor_set_of(path, wrappers[i], inner, out);
+            return inner;
     }
-    if (only_tensors(root))
-        return sc_tensor_set_of(path, "state dict", root, out);
-    return sc_fail(SC_EFORMAT, "%s: holds no model_state_dict and is no state dict itself", path);
+    *key = "state dict";
+    return only_tensors(root) ? root : NULL;
+}
+
+sc_status sc_state_dict_of(const char *path, const sc_object *root, sc_tensor_set *out)
+{
+    const char *key;
+    const sc_object *dict = sc_state_dict_find(root, &key);
+    *out = (sc_tensor_set){0};
+    if (!dict)
+        return sc_fail(SC_EFORMAT, "%s: holds no model_state_dict and is no state dict itself",
+                       path);
+    return sc_tensor_set_of(path, key, dict, out);
 }
