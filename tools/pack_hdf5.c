@@ -50,11 +50,15 @@ static int threads_for(const sc_world *w)
     return n < 1 ? 1 : n;
 }
 
-/* Ranks that see other files than rank 0 would pack another set. */
+/* Ranks that see other files than rank 0 would pack another set. Where a host mounts the folder
+ * does not matter. */
 static sc_status same_files(const sc_world *w, const sc_pack_options *o, const sc_source_list *l)
 {
     char mine[65], theirs[65];
-    sc_source_key(l, o, mine);
+    sc_source_list files = *l;
+    files.folder = NULL;
+    files.ctimes_ns = NULL;
+    sc_source_key(&files, o, mine);
     memcpy(theirs, mine, sizeof mine);
     SC_TRY(w->comm->broadcast(w->comm, theirs, sizeof theirs, 0));
     return strcmp(mine, theirs) == 0

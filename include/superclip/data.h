@@ -61,10 +61,14 @@ typedef struct sc_source_list {
     int32_t *labels;
     int64_t *sizes, *mtimes_ns;
     int64_t count;
+    char *folder;        /* real path of the folder; NULL: unknown */
+    int64_t *ctimes_ns;  /* when each file's content or name last changed; NULL: unknown */
 } sc_source_list;
 sc_status sc_source_scan(const char *src, const sc_log *log, sc_source_list *out);
 void sc_source_list_free(sc_source_list *l);
-/* Hash of paths, sizes, mtimes and settings: names an automatic cache entry. 64 hex digits. */
+/* Hash of the folder's real path, the files' paths, sizes, mtimes and ctimes, and the settings: names an
+ * automatic cache entry. 64 hex digits. Without folder and ctimes_ns it tells only whether two hosts see the
+ * same files. */
 void sc_source_key(const sc_source_list *l, const sc_pack_options *o, char key[65]);
 
 /* Packing by several processes that see the same folders: each of `parts` processes calls sc_pack_part for its own part (any

@@ -5,6 +5,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -88,6 +89,11 @@ static bool is_image_name(const char *folder, const char *name)
     return sc_image_name(name);
 }
 
+static int64_t nanoseconds(struct timespec t)
+{
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
 static sc_status grow(sc_source_list *l, size_t more, size_t *cap)
 {
     size_t want = (size_t)l->count + more;
@@ -107,6 +113,9 @@ static sc_status grow(sc_source_list *l, size_t more, size_t *cap)
     if (!(p = sc_realloc(l->mtimes_ns, n, sizeof *l->mtimes_ns)))
         return SC_ENOMEM;
     l->mtimes_ns = p;
+    if (!(p = sc_realloc(l->ctimes_ns, n, sizeof *l->ctimes_ns)))
+        return SC_ENOMEM;
+    l->ctimes_ns = p;
     *cap = n;
     return SC_OK;
 }
@@ -148,7 +157,8 @@ static sc_status add_class(const char *src, const char *name, int label, sc_sour
         l->paths[l->count] = path;
         l->labels[l->count] = label;
         l->sizes[l->count] = st.st_size;
-        l->mtimes_ns[l->count] = (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec;
+        l->mtimes_ns[l->count] = nanoseconds(st.st_mtim);
+        l->ctimes_ns[l->count] = nanoseconds(st.st_ctim);
         l->count++;
     }
 done:
@@ -170,8 +180,10 @@ sc_status sc_source_scan(const char *src, const sc_log *log, sc_source_list *out
                          src, src);
         goto done;
     }
+    char real[PATH_MAX];
+    out->folder = sc_strdup(realpath(src, real) ? real : src);
     out->class_names = sc_alloc(classes.count, sizeof *out->class_names);
-    if (!out->class_names) {
+    if (!out->class_names || !out->folder) {
         status = SC_ENOMEM;
         goto done;
     }
@@ -199,6 +211,8 @@ void sc_source_list_free(sc_source_list *l)
     free(l->labels);
     free(l->sizes);
     free(l->mtimes_ns);
+    free(l->ctimes_ns);
+    free(l->folder);
     memset(l, 0, sizeof *l);
 }
 
@@ -212,10 +226,14 @@ void sc_source_key(const sc_source_list *l, const sc_pack_options *o, char key[6
                  SC_SHARD_FORMAT, SC_SHARD_VERSION, o->img_size, o->shards, o->skip_bad,
                  o->decode.max_pixels, o->decode.window, o->decode.window_lo, o->decode.window_hi);
     sc_sha256_update(&h, head, (size_t)n + 1);
+    const char *folder = l->folder ? l->folder : "";
+    sc_sha256_update(&h, folder, strlen(folder) + 1);
     for (int64_t i = 0; i < l->count; i++) {
         sc_sha256_update(&h, l->paths[i], strlen(l->paths[i]) + 1);
         sc_sha256_update(&h, &l->sizes[i], sizeof l->sizes[i]);
         sc_sha256_update(&h, &l->mtimes_ns[i], sizeof l->mtimes_ns[i]);
+        if (l->ctimes_ns) /* cp -p and rsync -t keep the mtime of a file that they replace */
+            sc_sha256_update(&h, &l->ctimes_ns[i], sizeof l->ctimes_ns[i]);
     }
     uint8_t digest[32];
     sc_sha256_final(&h, digest);

@@ -4,6 +4,7 @@
 #include <stddef.h>
 
 #include <cmocka.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -128,17 +129,67 @@ static void test_key(void **state)
     l.sizes[0]++;
     sc_source_key(&l, &o, other);
     assert_string_not_equal(first, other);
+    l.sizes[0]--;
+    l.ctimes_ns[0]++;
+    sc_source_key(&l, &o, other);
+    assert_string_not_equal(first, other);
     sc_source_list_free(&l);
+    folder_remove(f);
+}
+
+static void key_of(const char *folder, bool place, char key[65])
+{
+    const struct timespec old[2] = {{.tv_sec = 1000}, {.tv_sec = 1000}};
+    const sc_pack_options o = {.img_size = 32};
+    sc_source_list l;
+    assert_int_equal(sc_source_scan(folder, NULL, &l), SC_OK);
+    for (int64_t i = 0; i < l.count; i++) {
+        char *path = sc_path_join(folder, l.paths[i]);
+        assert_int_equal(utimensat(AT_FDCWD, path, old, 0), 0);
+        free(path);
+    }
+    sc_source_list_free(&l);
+    assert_int_equal(sc_source_scan(folder, NULL, &l), SC_OK);
+    sc_source_list key_list = l;
+    key_list.ctimes_ns = NULL; /* no clock decides this test */
+    if (!place)
+        key_list.folder = NULL;
+    sc_source_key(&key_list, &o, key);
+    sc_source_list_free(&l);
+}
+
+/* Same names, sizes and times in two folders: two cache entries, however the folder is spelled. */
+static void test_key_of_place(void **state)
+{
+    (void)state;
+    char *f = folder_new(), one[300], two[300], spelled[320], link[300];
+    char a[65], b[65];
+    snprintf(one, sizeof one, "%s/one", f);
+    snprintf(two, sizeof two, "%s/two", f);
+    snprintf(spelled, sizeof spelled, "%s/./one/../one/", f);
+    snprintf(link, sizeof link, "%s/link", f);
+    put(one, "a/1.png");
+    put(two, "a/1.png");
+    assert_int_equal(symlink("one", link), 0);
+    key_of(one, true, a);
+    key_of(two, true, b);
+    assert_string_not_equal(a, b);
+    key_of(spelled, true, b);
+    assert_string_equal(a, b);
+    key_of(link, true, b);
+    assert_string_equal(a, b);
+    key_of(one, false, a);
+    key_of(two, false, b);
+    assert_string_equal(a, b);
     folder_remove(f);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_order),
-        cmocka_unit_test(test_odd_entries),
-        cmocka_unit_test(test_errors),
-        cmocka_unit_test(test_key),
+        cmocka_unit_test(test_order),        cmocka_unit_test(test_odd_entries),
+        cmocka_unit_test(test_errors),       cmocka_unit_test(test_key),
+        cmocka_unit_test(test_key_of_place),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
