@@ -78,6 +78,10 @@ typedef struct sc_options {
  * not looked at here. */
 sc_status sc_options_parse(int argc, char **argv, const sc_log *log, sc_options *out);
 void sc_options_free(sc_options *o);
+/* SC_ACTION_HELP or SC_ACTION_VERSION when the line asks for it, in any spelling and whatever else is
+ * on it; else SC_ACTION_TRAIN. sc_options_parse decides by it too, and then reads nothing else: such
+ * options have no configs. */
+sc_action sc_options_only_tell(int argc, char **argv);
 /* --help, grouped, from the table. Caller frees. */
 char *sc_options_help(const char *program);
 /* The table as Markdown, for docs/options.md; a test keeps the file equal to it. */

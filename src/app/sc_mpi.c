@@ -29,23 +29,17 @@ static int launcher_rank(void)
 }
 
 /* --help and --version need neither MPI nor files. */
-static bool only_tells(int argc, char **argv)
+static void tell(sc_action what)
 {
-    bool help = false, version = false;
-    for (int i = 1; i < argc; i++) {
-        help = help || strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0;
-        version = version || strcmp(argv[i], "--version") == 0;
-    }
-    if (!help && !version)
-        return false;
-    if (launcher_rank() == 0 && help) {
-        char *text = sc_options_help("sc_mpi");
-        fputs(text ? text : "", stdout);
-        free(text);
-    } else if (launcher_rank() == 0) {
+    if (launcher_rank() != 0)
+        return;
+    if (what == SC_ACTION_VERSION) {
         app_print_version(stdout);
+        return;
     }
-    return true;
+    char *text = sc_options_help("sc_mpi");
+    fputs(text ? text : "", stdout);
+    free(text);
 }
 
 /* Rank 0 reads first: a mistake is told once, and nobody else opens the file for nothing. */
@@ -220,8 +214,11 @@ static void close_app(app *a)
 
 int main(int argc, char **argv)
 {
-    if (only_tells(argc, argv))
+    sc_action told = sc_options_only_tell(argc, argv);
+    if (told != SC_ACTION_TRAIN) {
+        tell(told);
         return 0;
+    }
     setvbuf(stdout, NULL, _IOLBF, 0); /* lines appear when they are said, also in a file */
     signals_install();
     app a;

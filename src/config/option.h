@@ -33,10 +33,10 @@ typedef struct sc_option {
     const char *choices;  /* "a|b|c" */
     const char *synonyms; /* "b=a": b means the same as a, and counts as a in the identity */
     const char *needs;    /* key that must be on for this one to have an effect */
-    sc_action action;
-    size_t second;     /* offset of a second value's text (--dump-steps N DIR); 0: none */
-    const char *group; /* heading in --help and docs */
-    const char *value; /* what the value is called in --help */
+    sc_action action;     /* what the flag says to do; with a value too (--plan-ranks N) */
+    size_t second;        /* offset of a second value's text (--dump-steps N DIR); 0: none */
+    const char *group;    /* heading in --help and docs */
+    const char *value;    /* what the value is called in --help */
     const char *help;
 } sc_option;
 

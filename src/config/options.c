@@ -172,6 +172,8 @@ static sc_status take_flag(parser *p, const char *arg)
     if (strcmp(o->flag, "config-file") == 0)
         return take_config_file(p->out, value);
     SC_TRY(set_run_option(p, o, value));
+    if (o->action != SC_ACTION_TRAIN)
+        SC_TRY(take_action(p, o));
     return o->second ? take_second_value(p, o) : SC_OK;
 }
 
@@ -182,6 +184,13 @@ static bool asks_for(int argc, char **argv, const char *one, const char *other)
         if (strcmp(argv[i], one) == 0 || strcmp(argv[i], other) == 0)
             return true;
     return false;
+}
+
+sc_action sc_options_only_tell(int argc, char **argv)
+{
+    if (asks_for(argc, argv, "--help", "-h"))
+        return SC_ACTION_HELP;
+    return asks_for(argc, argv, "--version", "-V") ? SC_ACTION_VERSION : SC_ACTION_TRAIN;
 }
 
 static sc_status parse_arguments(parser *p)
@@ -216,10 +225,6 @@ static sc_status check_run(sc_options *o, const sc_log *log)
     if (o->multi_config && !o->config_file)
         return sc_fail(SC_EUSAGE,
                        "--multi-config: there is no config file; name one, or leave the flag out");
-    if (o->plan_ranks > 0 && o->action == SC_ACTION_TRAIN)
-        o->action = SC_ACTION_PLAN;
-    if (o->plan_ranks > 0 && o->action != SC_ACTION_PLAN)
-        return sc_fail(SC_EUSAGE, "--plan-ranks goes with --plan, not with --check");
     if (o->resume_from && o->restart)
         return sc_fail(SC_EUSAGE,
                        "--resume-from and --restart contradict each other; leave one out");
@@ -294,14 +299,9 @@ done:
 static sc_status parse_into(parser *p, const sc_log *log)
 {
     SC_TRY(set_run_defaults(p->out));
-    if (asks_for(p->argc, p->argv, "--help", "-h")) {
-        p->out->action = SC_ACTION_HELP;
+    p->out->action = sc_options_only_tell(p->argc, p->argv);
+    if (p->out->action != SC_ACTION_TRAIN)
         return SC_OK;
-    }
-    if (asks_for(p->argc, p->argv, "--version", "-V")) {
-        p->out->action = SC_ACTION_VERSION;
-        return SC_OK;
-    }
     SC_TRY(parse_arguments(p));
     SC_TRY(read_configs(p, log));
     return check_run(p->out, log);

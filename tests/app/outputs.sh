@@ -66,8 +66,12 @@ for what in --check --plan "--plan --plan-ranks 300" --help --version; do
     [ ! -e none ] || die "$what wrote something"
     [ -s out ] || die "$what said nothing"
 done
-ok 2 --version
-[ "$(grep -c '^sc_mpi' out)" = 1 ] || die "--version under mpirun"
+for what in -h -V; do # the short names, whatever else is on the line
+    ok 1 --no-such-flag $what
+    [ -s out ] && [ ! -s err ] || die "$what"
+done
+ok 2 -V
+[ "$(grep -c '^sc_mpi' out)" = 1 ] || die "-V under mpirun"
 
 # --overfit: the same images in training and validation.
 ok 1 c.json --data-dir data --output-dir over --log-dir logs --overfit 10 --backend ref --set use_cv=false

@@ -134,6 +134,8 @@ static void options_of_the_run(void **state)
     assert_int_equal(o->plan_ranks, 64);
     assert_int_equal(o->action, SC_ACTION_PLAN);
     assert_non_null(strstr(warnings(p), "--gpus has no effect with --backend ref"));
+    expect_ok(p, NULL, "--plan-ranks 0");
+    assert_int_equal(p->options.action, SC_ACTION_PLAN);
     expect_ok(p, NULL, "--plan-ranks 4096");
     assert_int_equal(p->options.action, SC_ACTION_PLAN);
     expect_ok(p, NULL, "--check");
