@@ -127,6 +127,8 @@ sc_status sc_params_view(const sc_params *p, size_t i, sc_param_part part, void 
  * tensor that cannot be read leaves the parameters half written. */
 sc_status sc_params_read(sc_params *p, const sc_tensor_reader *r);
 sc_status sc_params_read_moments(sc_params *p, const sc_tensor_reader *m, const sc_tensor_reader *v);
+/* Would sc_params_read take r for this graph? Needs no device and reads no tensor. */
+sc_status sc_params_check(const sc_graph *g, const sc_tensor_reader *r);
 int64_t sc_params_step(const sc_params *p); /* AdamW updates done */
 void sc_params_set_step(sc_params *p, int64_t step);
 /* Buffers of group rank 0 to all (for sync_bn false). */

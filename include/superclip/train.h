@@ -94,9 +94,15 @@ sc_status sc_train_job(const sc_train_options *o, sc_device *device, const sc_co
                        const sc_train_events *events, sc_train_result *out);
 void sc_train_result_free(sc_train_result *r);
 /* True, with the result read back, when dir holds a finished job of this identity and at least
- * `epochs` epochs (or one that early stopping ended). A mismatch of identity: SC_EUSAGE naming keys.
+ * `epochs` epochs (or one that early stopping ended). A mismatch of identity: SC_EUSAGE naming keys;
+ * another fold's checkpoint: SC_EUSAGE too.
  * A damaged file: not finished; sc_train_job tells of it. Reads the whole checkpoint. */
 sc_status sc_train_finished(const sc_train_options *o, bool *finished, sc_train_result *out);
+/* Judges init_from or resume_from while nothing is written yet: the file, the names and shapes of its
+ * tensors and, for resume_from, its state, settings and fold. Only the model's options, identity and fold
+ * are looked at; `unknown`: a key of the identity that is not known yet (the data's), or NULL. Messages
+ * and codes are those of sc_train_job. */
+sc_status sc_train_check_start(const sc_train_options *o, const char *unknown);
 /* Predicted bytes a rank needs, from compiled graphs without running anything. */
 sc_status sc_train_memory(const sc_train_options *o, sc_device *device, int ranks, size_t *bytes);
 

@@ -101,6 +101,23 @@ static sc_status check_all(const sc_params *p, const sc_tensor_reader *r, bool t
     return status;
 }
 
+sc_status sc_params_check(const sc_graph *g, const sc_tensor_reader *r)
+{
+    SC_TRY(sc_graph_status(g));
+    sc_params p = {.count = (size_t)g->n_params};
+    p.items = sc_alloc(p.count, sizeof *p.items);
+    if (p.items == NULL)
+        return SC_ENOMEM;
+    for (size_t i = 0; i < p.count; i++) {
+        const graph_param *from = &g->params[i];
+        p.items[i].name = (char *)from->name; /* the graph's */
+        p.items[i].desc = (sc_param_desc){.kind = from->kind, .shape = from->shape};
+    }
+    sc_status status = check_all(&p, r, false, "parameters");
+    free(p.items);
+    return status;
+}
+
 /* Widens the n elements that lie at the end of the n of `to` in place, from the front on: what is
  * written never reaches what is still to be read. */
 static void widen(void *memory, sc_dtype from, sc_dtype to, int64_t n)

@@ -7,7 +7,39 @@
 
 #include "trainer.h"
 
-sc_status sc_ckpt_read(const char *path, const char *identity, sc_pth **file, sc_train_state *state)
+/* Every fold has its own training images: going on from another fold's weights would validate on
+ * images that were trained on. */
+static sc_status check_fold(const char *path, const sc_object *root, const sc_train_options *o)
+{
+    const sc_object *fold = sc_obj_get(root, "fold");
+    if (!fold || fold->type != SC_OBJ_INT)
+        return sc_fail(SC_EFORMAT, "%s has no proper 'fold'", path);
+    if (fold->i == o->fold)
+        return SC_OK;
+    return sc_fail(SC_EUSAGE,
+                   "%s is of fold %lld, this job is fold %d and validates on images that fold %lld "
+                   "trains on; %s",
+                   path, (long long)fold->i, o->fold, (long long)fold->i,
+                   o->resume_from ? "name a checkpoint of this fold"
+                                  : "put this fold's own file back, or give --restart");
+}
+
+static sc_status check_owner(const char *path, const sc_object *root, const sc_train_options *o,
+                             const char *unknown)
+{
+    const sc_object *own = sc_obj_get(sc_obj_get(root, "sc_state"), "identity");
+    if (!own || own->type != SC_OBJ_STRING)
+        return sc_fail(SC_EFORMAT, "%s: sc_state has no proper 'identity'", path);
+    SC_TRY(sc_identity_check(path, own->s, o->identity, unknown,
+                             o->resume_from
+                                 ? "--resume-from wants the same settings; with others, start from "
+                                   "its weights with --init-from"
+                                 : "give --restart to train anew, or another name"));
+    return check_fold(path, root, o);
+}
+
+sc_status sc_ckpt_read(const char *path, const sc_train_options *o, const char *unknown,
+                       sc_pth **file, sc_train_state *state)
 {
     *file = NULL;
     *state = (sc_train_state){0};
@@ -15,14 +47,9 @@ sc_status sc_ckpt_read(const char *path, const char *identity, sc_pth **file, sc
     sc_status status = SC_OK;
     SC_TRY(sc_pth_open(path, &f));
     SC_TRY_GOTO(sc_pth_verify(f));
-    const sc_object *dict = sc_obj_get(sc_pth_root(f), "sc_state");
-    SC_TRY_GOTO(sc_state_from_object(path, dict, state));
-    const sc_object *own = sc_obj_get(dict, "identity");
-    if (!own || own->type != SC_OBJ_STRING) {
-        status = sc_fail(SC_EFORMAT, "%s: sc_state has no proper 'identity'", path);
-        goto done;
-    }
-    SC_TRY_GOTO(sc_identity_check(path, own->s, identity));
+    const sc_object *root = sc_pth_root(f);
+    SC_TRY_GOTO(sc_state_from_object(path, sc_obj_get(root, "sc_state"), state));
+    SC_TRY_GOTO(check_owner(path, root, o, unknown));
     *file = f;
     return SC_OK;
 done:
@@ -115,7 +142,7 @@ static sc_status choose(sc_trainer *t, char **path, sc_pth **file, sc_train_stat
     *file = NULL;
     if (o->resume_from) {
         *path = sc_strdup(o->resume_from);
-        return *path ? sc_ckpt_read(*path, o->identity, file, state) : SC_ENOMEM;
+        return *path ? sc_ckpt_read(*path, o, NULL, file, state) : SC_ENOMEM;
     }
     char *latest = sc_path_join(o->dir, SC_CKPT_LATEST), *prev = sc_path_join(o->dir, SC_CKPT_PREV);
     sc_status status = latest && prev ? SC_OK : SC_ENOMEM;
@@ -130,7 +157,7 @@ static sc_status choose(sc_trainer *t, char **path, sc_pth **file, sc_train_stat
     bool has_latest = status == SC_OK && sc_file_exists(latest);
     bool has_prev = status == SC_OK && sc_file_exists(prev);
     if (has_latest) {
-        status = sc_ckpt_read(latest, o->identity, file, state);
+        status = sc_ckpt_read(latest, o, NULL, file, state);
         if (status == SC_OK)
             *path = sc_strdup(latest);
         else if (is_file_bad(status) && !has_prev)
@@ -141,7 +168,7 @@ static sc_status choose(sc_trainer *t, char **path, sc_pth **file, sc_train_stat
             sc_warn(o->log, "fold %d: %s; going on from the checkpoint before it, %s", o->fold,
                     sc_message(), prev);
         t->keep_prev = has_latest;
-        status = sc_ckpt_read(prev, o->identity, file, state);
+        status = sc_ckpt_read(prev, o, NULL, file, state);
         if (status == SC_OK)
             *path = sc_strdup(prev);
         else if (is_file_bad(status))
@@ -201,7 +228,7 @@ sc_status sc_trainer_resume(sc_trainer *t)
     if (!path)
         goto done;
     if (!t->leader)
-        status = sc_ckpt_read(path, t->o->identity, &file, &state);
+        status = sc_ckpt_read(path, t->o, NULL, &file, &state);
     if (status == SC_OK && !fits(t, &state))
         status = sc_fail(SC_EFORMAT, "%s: step %lld of an epoch of %lld", path,
                          (long long)state.step, (long long)t->train_batches);

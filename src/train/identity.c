@@ -51,9 +51,12 @@ static void add_difference(sc_text *list, const char *key, const sc_json *have, 
     sc_text_putf(list, "%s%s (there %s, now %s)", list->len ? ", " : "", key, a, b);
 }
 
-static void differences(const sc_json *have, const sc_json *want, sc_text *list)
+static void differences(const sc_json *have, const sc_json *want, const char *unknown,
+                        sc_text *list)
 {
     for (const sc_json *v = sc_json_first(want); v; v = sc_json_next(v)) {
+        if (unknown && strcmp(sc_json_key(v), unknown) == 0)
+            continue;
         const sc_json *h = sc_json_get(have, sc_json_key(v));
         if (!h || !same_value(h, v))
             add_difference(list, sc_json_key(v), h, v);
@@ -63,7 +66,8 @@ static void differences(const sc_json *have, const sc_json *want, sc_text *list)
             add_difference(list, sc_json_key(h), h, NULL);
 }
 
-sc_status sc_identity_check(const char *path, const char *have, const char *want)
+sc_status sc_identity_check(const char *path, const char *have, const char *want,
+                            const char *unknown, const char *advice)
 {
     if (strcmp(have, want) == 0)
         return SC_OK;
@@ -76,13 +80,11 @@ sc_status sc_identity_check(const char *path, const char *have, const char *want
         goto done;
     }
     SC_TRY_GOTO(sc_json_parse("identity", want, strlen(want), &w));
-    differences(sc_json_root(h), sc_json_root(w), &list);
+    differences(sc_json_root(h), sc_json_root(w), unknown, &list);
     SC_TRY_GOTO(sc_text_status(&list));
     if (list.len)
-        status = sc_fail(SC_EUSAGE,
-                         "%s was trained with other settings: %s; give --restart to train anew, or "
-                         "another name",
-                         path, list.data);
+        status = sc_fail(SC_EUSAGE, "%s was trained with other settings: %s; %s", path, list.data,
+                         advice);
 done:
     sc_json_free(h);
     sc_json_free(w);

@@ -169,9 +169,10 @@ sc_status sc_trainer_resume(sc_trainer *t);
 /* leftovers.c: temporary files of a killed run */
 void sc_remove_leftovers(const char *dir);
 /* The file, opened, checked (checksums included) and its state parsed: SC_EFORMAT when it cannot be
- * resumed from, SC_EUSAGE when its identity is another. */
-sc_status sc_ckpt_read(const char *path, const char *identity, sc_pth **file,
-                       sc_train_state *state);
+ * resumed from, SC_EUSAGE when its identity (but for the key `unknown`, if not NULL) or its fold is
+ * another. */
+sc_status sc_ckpt_read(const char *path, const sc_train_options *o, const char *unknown,
+                       sc_pth **file, sc_train_state *state);
 /* Model parameters from a checkpoint of any origin (--init-from). */
 sc_status sc_trainer_init_from(sc_trainer *t, const char *path);
 
@@ -179,8 +180,10 @@ sc_status sc_trainer_init_from(sc_trainer *t, const char *path);
 sc_object *sc_state_to_object(const sc_trainer *t);
 sc_status sc_state_from_object(const char *path, const sc_object *dict, sc_train_state *out);
 
-/* identity.c: SC_EUSAGE naming the keys that differ */
-sc_status sc_identity_check(const char *path, const char *have, const char *want);
+/* identity.c: SC_EUSAGE naming the keys that differ, `unknown` left out, and the advice behind them
+ */
+sc_status sc_identity_check(const char *path, const char *have, const char *want,
+                            const char *unknown, const char *advice);
 sc_status sc_object_from_json(const char *name, const char *text, sc_object **out);
 
 /* Frees on the way out of a failed open; safe on a zeroed trainer. */

@@ -189,6 +189,72 @@ static void other_settings_are_refused(void **state)
     job_free(&j);
 }
 
+/* Its training images are among the other fold's validation images. */
+static void another_fold_is_refused(void **state)
+{
+    (void)state;
+    job j;
+    sc_train_result r;
+    bool finished;
+    job_init(&j);
+    must(job_run(&j, &r), SC_OK);
+    sc_train_result_free(&r);
+    char *latest = sc_path_join(j.dir, "checkpoint_latest.pth");
+    must(sc_train_check_start(&j.o, NULL), SC_OK);
+    j.o.fold = 1; /* the file is fold 2's */
+    must(sc_train_finished(&j.o, &finished, &r), SC_EUSAGE);
+    assert_false(finished);
+    assert_non_null(strstr(sc_message(), "is of fold 2, this job is fold 1"));
+    assert_non_null(strstr(sc_message(), "--restart"));
+    must(job_run(&j, &r), SC_EUSAGE);
+    j.o.resume_from = latest;
+    must(job_run(&j, &r), SC_EUSAGE);
+    assert_null(strstr(sc_message(), "--restart"));
+    must(sc_train_check_start(&j.o, NULL), SC_EUSAGE);
+    j.o.fold = 2;
+    must(sc_train_check_start(&j.o, NULL), SC_OK);
+    free(latest);
+    job_free(&j);
+}
+
+static void a_start_is_judged_without_training(void **state)
+{
+    (void)state;
+    job j;
+    sc_train_result r;
+    job_init(&j);
+    must(job_run(&j, &r), SC_OK);
+    sc_train_result_free(&r);
+    char *latest = sc_path_join(j.dir, "checkpoint_latest.pth");
+    char *best = sc_path_join(j.dir, "checkpoint_best.pth");
+    char *history = sc_path_join(j.dir, "history.json");
+    sc_dataset *data = j.o.dataset;
+    j.o.dataset = NULL; /* asked before there is one */
+    j.o.init_from = best;
+    must(sc_train_check_start(&j.o, NULL), SC_OK);
+    j.o.embed_dim += 1;
+    must(sc_train_check_start(&j.o, NULL), SC_EFORMAT);
+    assert_non_null(strstr(sc_message(), best));
+    assert_non_null(strstr(sc_message(), "projection"));
+    j.o.embed_dim -= 1;
+    j.o.init_from = history;
+    must(sc_train_check_start(&j.o, NULL), SC_EFORMAT);
+    j.o.init_from = NULL;
+    j.o.resume_from = best; /* weights alone */
+    must(sc_train_check_start(&j.o, NULL), SC_EFORMAT);
+    assert_non_null(strstr(sc_message(), "--init-from"));
+    j.o.resume_from = latest;
+    j.o.identity = "{\"batch_size\": 6, \"learning_rate\": 0.003}";
+    must(sc_train_check_start(&j.o, NULL), SC_EUSAGE);
+    assert_null(strstr(sc_message(), "--restart"));
+    must(sc_train_check_start(&j.o, "batch_size"), SC_OK);
+    j.o.dataset = data;
+    free(latest);
+    free(best);
+    free(history);
+    job_free(&j);
+}
+
 static void finished_jobs_are_known(void **state)
 {
     (void)state;
@@ -294,6 +360,8 @@ int main(void)
         cmocka_unit_test(damaged_latest_falls_back),
         cmocka_unit_test(all_damaged_is_refused),
         cmocka_unit_test(other_settings_are_refused),
+        cmocka_unit_test(another_fold_is_refused),
+        cmocka_unit_test(a_start_is_judged_without_training),
         cmocka_unit_test(finished_jobs_are_known),
         cmocka_unit_test(resume_on_other_ranks),
         cmocka_unit_test(resume_from_a_named_file),
