@@ -1,21 +1,15 @@
-/* The beginning and the abandoning of a packing: the temporary folder beside DST, who owns it, and
- * the shard files with room for every sample.
+/* The beginning and the abandoning of a packing: whether DST may be made, the temporary folder
+ * beside it, and the shard files with room for every sample.
  */
 #include "pack_priv.h"
 
-#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
-#include <time.h>
 #include <unistd.h>
-
-#define OWNER "owner"
 
 char *sc_printable_name(const char *name)
 {
@@ -33,98 +27,6 @@ char *sc_printable_name(const char *name)
         return NULL;
     }
     return t.data ? t.data : sc_strdup("");
-}
-
-/* ---- the owner of a temporary folder
- * ------------------------------------------------------------- */
-
-/* When the process started, so that a reused process number is not taken for it; 0 when there is none,
- * or only what is left of a dead one that its parent has not asked about (state Z or X). */
-static unsigned long long start_of(long pid)
-{
-    char path[64], *data = NULL;
-    size_t n;
-    snprintf(path, sizeof path, "/proc/%ld/stat", pid);
-    if (sc_read_file(path, 4096, &data, &n) != SC_OK)
-        return 0;
-    unsigned long long start = 0;
-    char *p = strrchr(data, ')'); /* the name may hold anything */
-    if (p && p[1] == ' ' && (p[2] == 'Z' || p[2] == 'X'))
-        p = NULL;
-    for (int field = 2; p && field < 22; field++)
-        p = strchr(p + 1, ' ');
-    if (p)
-        start = strtoull(p, NULL, 10);
-    free(data);
-    return start;
-}
-
-typedef struct owner {
-    char host[256];
-    long pid;
-    unsigned long long start;
-    int made; /* levels of DST's parents that begin made */
-} owner;
-
-static void owner_me(owner *w)
-{
-    *w = (owner){.pid = (long)getpid()};
-    gethostname(w->host, sizeof w->host - 1);
-    w->start = start_of(w->pid);
-}
-
-static bool owner_read(const char *tmp, owner *w)
-{
-    char *path = sc_path_join(tmp, OWNER), *data = NULL;
-    size_t n;
-    bool ok = path && sc_read_file(path, 4096, &data, &n) == SC_OK &&
-              sscanf(data, "%255s %ld %llu %d", w->host, &w->pid, &w->start, &w->made) == 4;
-    free(path);
-    free(data);
-    return ok;
-}
-
-static bool owner_same(const owner *a, const owner *b)
-{
-    return strcmp(a->host, b->host) == 0 && a->pid == b->pid && a->start == b->start;
-}
-
-/* When something in the folder or its set was last written: rows come all the time. */
-static time_t last_written(const char *tmp)
-{
-    struct stat st;
-    time_t last = stat(tmp, &st) == 0 ? st.st_mtime : 0;
-    char *set = sc_path_join(tmp, "set");
-    DIR *dir = set ? opendir(set) : NULL;
-    for (struct dirent *e; dir && (e = readdir(dir));)
-        if (fstatat(dirfd(dir), e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_mtime > last)
-            last = st.st_mtime;
-    if (dir)
-        closedir(dir);
-    free(set);
-    return last;
-}
-
-/* A folder somebody is still working in is refused; what a dead packing left is removed. */
-static sc_status clear_old(const char *tmp)
-{
-    struct stat st;
-    owner old, me;
-    if (lstat(tmp, &st) != 0)
-        return SC_OK;
-    owner_me(&me);
-    if (owner_read(tmp, &old) && !owner_same(&old, &me)) {
-        bool here = strcmp(old.host, me.host) == 0;
-        bool alive = here && (kill((pid_t)old.pid, 0) == 0 || errno == EPERM) &&
-                     start_of(old.pid) == old.start;
-        bool fresh = !here && time(NULL) - last_written(tmp) < 300;
-        if (alive || fresh)
-            return sc_fail(SC_EUSAGE,
-                           "%s: process %ld on %s is packing there now; wait for it, or remove the "
-                           "folder when that process is gone",
-                           tmp, old.pid, old.host);
-    }
-    return sc_remove_tree(tmp);
 }
 
 /* ---- DST
@@ -252,16 +154,20 @@ static void remove_parents(const char *dst, int made)
     free(p);
 }
 
-static sc_status write_owner(const char *tmp, int made)
+/* Makes the temporary folder this process's own: of several that try, one. */
+static sc_status take_tmp(const sc_pack_options *o, const sc_pack_plan *p, const char *parent,
+                          int made)
 {
-    owner me;
-    owner_me(&me);
-    char text[400];
-    int n = snprintf(text, sizeof text, "%s %ld %llu %d\n", me.host[0] ? me.host : "-", me.pid,
-                     me.start, made);
-    char *path = sc_path_join(tmp, OWNER);
-    sc_status status = path ? sc_write_file(path, text, (size_t)n) : SC_ENOMEM;
-    free(path);
+    sc_tmp_lock lock;
+    sc_status status = sc_tmp_lock_take(p->tmp, &lock);
+    if (status != SC_OK)
+        goto done;
+    SC_TRY_GOTO(sc_tmp_clear_old(p->tmp, &lock));
+    SC_TRY_GOTO(judge_dst(o)); /* again: somebody may have finished it while we waited */
+    SC_TRY_GOTO(judge_room(o, p, parent));
+    status = sc_tmp_make(p->tmp, made);
+done:
+    sc_tmp_lock_release(&lock);
     return status;
 }
 
@@ -269,7 +175,6 @@ sc_status sc_pack_begin(const sc_pack_options *o, const sc_source_list *l)
 {
     sc_pack_plan p = {0};
     int made = 0;
-    bool begun = false;
     char *parent = parent_of(o->dst);
     sc_status status = parent ? SC_OK : SC_ENOMEM;
     if (status == SC_OK)
@@ -279,25 +184,18 @@ sc_status sc_pack_begin(const sc_pack_options *o, const sc_source_list *l)
     SC_TRY_GOTO(judge_dst(o));
     SC_TRY_GOTO(sc_pack_plan_make(o, l->count, l->paths, &p));
     SC_TRY_GOTO(judge_nesting(o, parent));
-    SC_TRY_GOTO(clear_old(p.tmp));
     SC_TRY_GOTO(make_parents(parent, &made));
-    begun = true;
-    SC_TRY_GOTO(judge_nesting(o, parent));
-    SC_TRY_GOTO(judge_room(o, &p, parent));
-    if (mkdir(p.tmp, 0777) != 0) {
-        status = sc_fail(SC_EIO, "%s: the folder cannot be made: %s", p.tmp, strerror(errno));
-        goto done;
+    status = judge_nesting(o, parent);
+    if (status == SC_OK)
+        status = take_tmp(o, &p, parent, made);
+    if (status == SC_OK) {
+        status = sc_pack_make_shards(&p, l->class_names, l->classes);
+        if (status != SC_OK)
+            sc_tmp_remove(p.tmp);
     }
-    SC_TRY_GOTO(write_owner(p.tmp, made));
-    SC_TRY_GOTO(sc_pack_make_shards(&p, l->class_names, l->classes));
-done:
-    if (status != SC_OK && begun) {
-        char *message = sc_strdup(sc_message());
-        sc_remove_tree(p.tmp);
+    if (status != SC_OK)
         remove_parents(o->dst, made);
-        status = sc_fail(status, "%s", message ? message : "packing failed");
-        free(message);
-    }
+done:
     sc_pack_plan_free(&p);
     free(parent);
     return status;
@@ -306,17 +204,12 @@ done:
 /* Removes the temporary folder when `mine` is false or this process began it. */
 static void abandon(const sc_pack_options *o, bool mine)
 {
-    char *tmp = sc_pack_tmp_path(o->dst), *message = sc_strdup(sc_message());
-    owner old = {.made = 0}, me;
-    owner_me(&me);
-    bool known = tmp && owner_read(tmp, &old);
-    if (known && (!mine || owner_same(&old, &me))) {
-        sc_remove_tree(tmp);
-        remove_parents(o->dst, old.made);
+    char *tmp = sc_pack_tmp_path(o->dst);
+    sc_tmp_owner owner;
+    if (tmp && sc_tmp_owner_of(tmp, &owner) && (!mine || owner.is_me)) {
+        sc_tmp_remove(tmp);
+        remove_parents(o->dst, owner.made);
     }
-    if (message && *message) /* looking around must not cost the caller's message */
-        sc_fail(SC_OK, "%s", message);
-    free(message);
     free(tmp);
 }
 

@@ -284,8 +284,8 @@ sc_status sc_pack_finish(const sc_pack_options *o, const sc_source_list *l, int 
                          (long long)j.bad, (long long)l->count);
     else
         status = seal_and_rename(o, l, &j, &p);
-    if (status == SC_OK && sc_remove_tree(p.tmp) != SC_OK)
-        sc_warn(o->log, "%s; the set is complete, the rest of the folder can go", sc_message());
+    if (status == SC_OK && !sc_tmp_remove(p.tmp))
+        sc_warn(o->log, "%s: cannot be removed; the set is complete, this folder can go", p.tmp);
 done:
     if (status != SC_OK)
         sc_pack_clear(o);

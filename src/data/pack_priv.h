@@ -124,6 +124,25 @@ typedef struct sc_pack_record {
     uint32_t reason; /* bad: offset of its text behind the records */
 } sc_pack_record;
 
+/* The temporary folder's owner. Of several processes that begin, one gets it: whoever makes, clears
+ * or removes it holds the lock. */
+typedef struct sc_tmp_lock {
+    char *path; /* "<temporary folder>.lock" */
+    int fd;     /* -1: the file system has no locks */
+} sc_tmp_lock;
+typedef struct sc_tmp_owner {
+    bool is_me;
+    int made; /* levels of DST's parents that begin made */
+} sc_tmp_owner;
+sc_status sc_tmp_lock_take(const char *tmp, sc_tmp_lock *out); /* release it also when it failed */
+void sc_tmp_lock_release(sc_tmp_lock *l);
+/* Removes what a dead packing left; SC_EUSAGE when its owner is alive. The lock is held. */
+sc_status sc_tmp_clear_old(const char *tmp, const sc_tmp_lock *lock);
+sc_status sc_tmp_make(const char *tmp, int made); /* the lock is held; leaves nothing on failure */
+bool sc_tmp_owner_of(const char *tmp, sc_tmp_owner *out); /* false: there is none */
+bool sc_tmp_remove(
+    const char *tmp); /* under the lock; false: not all of it went. Keeps sc_message() */
+
 /* Removes the temporary folder, whoever began it. */
 void sc_pack_clear(const sc_pack_options *o);
 
