@@ -89,6 +89,13 @@ static bool is_image_name(const char *folder, const char *name)
     return sc_image_name(name);
 }
 
+static bool is_shard_name(const char *folder, const char *name)
+{
+    int shard, shards, end = 0;
+    (void)folder;
+    return sscanf(name, "shard-%d-of-%d.h5%n", &shard, &shards, &end) == 2 && end > 0 && !name[end];
+}
+
 static int64_t nanoseconds(struct timespec t)
 {
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
@@ -171,13 +178,20 @@ sc_status sc_source_scan(const char *src, const sc_log *log, sc_source_list *out
 {
     (void)log;
     memset(out, 0, sizeof *out);
-    names classes = {0};
+    names classes = {0}, shards = {0};
     size_t cap = 0;
     sc_status status;
     SC_TRY_GOTO(list_folder(src, is_class_folder, &classes));
     if (classes.count == 0) {
-        status = sc_fail(SC_EUSAGE, "%s: no class folders inside; expected %s/<class name>/<image>",
-                         src, src);
+        SC_TRY_GOTO(list_folder(src, is_shard_name, &shards));
+        status = shards.count > 0
+                     ? sc_fail(SC_EUSAGE,
+                               "%s: holds shards (%s) but no " SC_MANIFEST
+                               ": copy the whole packed set, or pack the images again",
+                               src, shards.items[0])
+                     : sc_fail(SC_EUSAGE,
+                               "%s: no class folders inside; expected %s/<class name>/<image>", src,
+                               src);
         goto done;
     }
     char real[PATH_MAX];
@@ -195,6 +209,7 @@ sc_status sc_source_scan(const char *src, const sc_log *log, sc_source_list *out
     }
 done:
     names_free(&classes);
+    names_free(&shards);
     if (status != SC_OK)
         sc_source_list_free(out);
     return status;

@@ -88,6 +88,10 @@ static void test_errors(void **state)
     char *f = folder_new(), path[300];
     refuse("/nonexistent/folder", "/nonexistent/folder");
     refuse(f, "no class folders");
+    put(f, "notes-of-shard.h5");
+    refuse(f, "no class folders");
+    put(f, "shard-00000-of-00002.h5");
+    refuse(f, "no manifest.json");
     put(f, "a/1.png");
     put(f, "empty class/readme.txt");
     refuse(f, "empty class");
