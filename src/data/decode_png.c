@@ -1,5 +1,6 @@
 /* PNG through libpng, which only unpacks and de-interlaces; colours are made here. Transparency is
- * dropped, checksums of all chunks are checked, and no ancillary chunk is interpreted.
+ * dropped, checksums of all chunks are checked, and no ancillary chunk is interpreted: libpng,
+ * which has opinions on their sizes and contents, gets an empty unknown one for each.
  */
 #include "image_priv.h"
 
@@ -9,11 +10,17 @@
 
 #include <png.h>
 
+#include "superclip/codec.h"
+
 typedef struct png_reader {
     png_structp lib;
     png_infop info;
     const sc_encoded *in;
     size_t at;
+    size_t pass; /* bytes from `at` that libpng gets as they are */
+    uint8_t
+        empty[12]; /* a chunk that nobody knows, the last `insert` bytes of it still to be given */
+    size_t insert;
     char message[200];
     uint8_t *raw; /* one row, or all of them when interlaced */
     png_bytep *rows;
@@ -34,13 +41,78 @@ static void on_warning(png_structp lib, png_const_charp text)
         png_error(lib, text);
 }
 
+static uint32_t big_endian(const uint8_t *p)
+{
+    return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
+}
+
+/* A lower-case first letter; what is no chunk name at all is for libpng to refuse. */
+static bool is_ancillary(const uint8_t name[4])
+{
+    for (int i = 0; i < 4; i++)
+        if ((name[i] | 32) < 'a' || (name[i] | 32) > 'z')
+            return false;
+    return name[0] & 32;
+}
+
+/* At a chunk: decides whether libpng sees it or, when ancillary and undamaged, an empty one. */
+static void next_chunk(png_reader *r)
+{
+    const uint8_t *chunk = r->in->data + r->at;
+    size_t left = r->in->n - r->at;
+    if (left < 12)
+        png_error(r->lib, "the file ends early");
+    size_t length = big_endian(chunk);
+    r->pass = length + 12;
+    if (!is_ancillary(chunk + 4))
+        return;
+    if (length > left - 12)
+        png_error(r->lib, "the file ends early");
+    if (sc_crc32(0, chunk + 4, length + 4) != big_endian(chunk + 8 + length)) {
+        char text[60];
+        snprintf(text, sizeof text, "%.4s: CRC error", (const char *)chunk + 4);
+        png_error(r->lib, text);
+    }
+    r->at += r->pass;
+    r->pass = 0;
+    r->insert = sizeof r->empty;
+}
+
 static void on_read(png_structp lib, png_bytep out, size_t n)
 {
     png_reader *r = png_get_io_ptr(lib);
-    if (n > r->in->n - r->at)
-        png_error(lib, "the file ends early");
-    memcpy(out, r->in->data + r->at, n);
-    r->at += n;
+    while (n > 0) {
+        if (r->pass == 0 && r->insert == 0)
+            next_chunk(r);
+        bool inserted = r->insert > 0;
+        size_t m = inserted ? r->insert : r->pass;
+        m = m < n ? m : n;
+        if (inserted) {
+            memcpy(out, r->empty + sizeof r->empty - r->insert, m);
+            r->insert -= m;
+        } else {
+            if (m > r->in->n - r->at)
+                png_error(lib, "the file ends early");
+            memcpy(out, r->in->data + r->at, m);
+            r->at += m;
+            r->pass -= m;
+        }
+        out += m;
+        n -= m;
+    }
+}
+
+/* The signature goes through; private, reserved bit clear, unsafe to copy: no chunk of any
+ * standard. */
+static void prepare_reading(png_reader *r)
+{
+    static const uint8_t name[4] = {'s', 'c', 'I', 'P'};
+    uint32_t crc = sc_crc32(0, name, sizeof name);
+    memcpy(r->empty + 4, name, sizeof name);
+    for (int i = 0; i < 4; i++)
+        r->empty[8 + i] = (uint8_t)(crc >> (24 - 8 * i));
+    r->pass = 8;
+    png_set_read_fn(r->lib, r, on_read);
 }
 
 typedef struct png_kind {
@@ -106,7 +178,7 @@ static sc_status read_kind(png_reader *r, png_kind *k)
 
 static sc_status read_pixels(png_reader *r, sc_image *out)
 {
-    png_set_read_fn(r->lib, r, on_read);
+    prepare_reading(r);
     png_set_crc_action(r->lib, PNG_CRC_ERROR_QUIT, PNG_CRC_ERROR_QUIT);
     png_set_benign_errors(r->lib, 1);
     png_set_check_for_invalid_index(r->lib, -1); /* such pixels are black */

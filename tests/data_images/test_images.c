@@ -116,12 +116,138 @@ static void test_content_against_name(void **state)
     golden_images_free(all, n);
 }
 
+/* g with `count` chunks of n bytes at `at`; heap. damaged: the checksum is wrong. */
+static uint8_t *with_chunks(const golden_image *g, size_t at, int count, const char *name, size_t n,
+                            bool damaged, size_t *size)
+{
+    uint8_t *chunk = calloc(n + 12, 1), *out = malloc(g->n + (size_t)count * (n + 12));
+    for (int i = 0; i < 4; i++)
+        chunk[i] = (uint8_t)(n >> (24 - 8 * i));
+    memcpy(chunk + 4, name, 4);
+    memset(chunk + 8, 'x', n);
+    uint32_t crc = sc_crc32(0, chunk + 4, n + 4) ^ (damaged ? 1 : 0);
+    for (int i = 0; i < 4; i++)
+        chunk[8 + n + (size_t)i] = (uint8_t)(crc >> (24 - 8 * i));
+    memcpy(out, g->data, at);
+    for (int i = 0; i < count; i++)
+        memcpy(out + at + (size_t)i * (n + 12), chunk, n + 12);
+    memcpy(out + at + (size_t)count * (n + 12), g->data + at, g->n - at);
+    *size = g->n + (size_t)count * (n + 12);
+    free(chunk);
+    return out;
+}
+
+/* Where the first chunk of that name begins, or, `behind`, ends. */
+static size_t chunk_at(const golden_image *g, const char *name, bool behind)
+{
+    for (size_t at = 8; at + 12 <= g->n;) {
+        const uint8_t *p = (const uint8_t *)g->data + at;
+        size_t whole = ((size_t)p[2] << 8 | p[3]) + 12;
+        if (memcmp(p + 4, name, 4) == 0)
+            return behind ? at + whole : at;
+        at += whole;
+    }
+    return 0;
+}
+
+/* What only describes a picture may be large, many and nonsense, but not damaged. */
+static void test_png_ancillary(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *file, *before, *name;
+        int count;
+        size_t n;
+    } kinds[] = {
+        {"png_c2_d8_0.png", "IDAT", "iTXt", 1, 9 << 20},
+        {"png_c2_d8_0.png", "IEND", "iTXt", 1, 9 << 20},
+        {"png_c3_d2_0.png", "IDAT", "tRNS", 1, 300},
+        {"png_c3_d8_i_0.png", "IDAT", "tRNS", 3, 0},
+        {"png_c4_d8_0.png", "IDAT", "tRNS", 1, 2},
+        {"png_c0_d16_0.png", "IDAT", "gAMA", 2, 5},
+        {"png_c6_d16_i_0.png", "IDAT", "iCCP", 1, 5000},
+        {"png_c0_d1_0.png", "IDAT", "tEXt", 500, 3},
+        {"png_c2_d16_0.png", "IEND", "eXIf", 2, 70000},
+        {"png_c3_d4_0.png", "PLTE", "bKGD", 1, 1},
+    };
+    int n;
+    golden_image *all = golden_images(&n);
+    for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++) {
+        golden_image *g = all;
+        while (strcmp(g->name, kinds[k].file) != 0)
+            assert_true(++g < all + n);
+        size_t at = chunk_at(g, kinds[k].before, false);
+        assert_true(at > 8);
+        golden_image more = *g;
+        for (int damaged = 0; damaged < 2; damaged++) {
+            uint8_t *data =
+                with_chunks(g, at, kinds[k].count, kinds[k].name, kinds[k].n, damaged, &more.n);
+            more.data = (void *)data;
+            snprintf(more.words, sizeof more.words, "%s: CRC error", kinds[k].name);
+            damaged ? check_bad(&more) : check_good(&more);
+            if (!damaged) { /* cut inside the last of them */
+                more.n = at + 12 * (size_t)kinds[k].count + kinds[k].n * (size_t)kinds[k].count - 1;
+                snprintf(more.words, sizeof more.words, "ends early");
+                check_bad(&more);
+            }
+            free(data);
+        }
+    }
+    golden_images_free(all, n);
+}
+
+/* The pixels' chunks stand together, and a critical chunk that nobody knows is not passed over. */
+static void test_png_order(void **state)
+{
+    (void)state;
+    int n;
+    golden_image *all = golden_images(&n), *g = all;
+    while (strcmp(g->name, "png_c2_d8_0.png") != 0)
+        g++;
+    golden_image bad = *g;
+    bad.words[0] = '\0';
+    uint8_t *data = with_chunks(g, chunk_at(g, "IDAT", false), 1, "ABCD", 3, false, &bad.n);
+    bad.data = (void *)data;
+    check_bad(&bad);
+    free(data);
+
+    size_t at = chunk_at(g, "IDAT", false), end = chunk_at(g, "IDAT", true), half = (end - at) / 2;
+    golden_image cut = *g; /* one IDAT as two, a text between them */
+    cut.n = g->n + 12;
+    uint8_t *two = malloc(cut.n);
+    memcpy(two, g->data, g->n);
+    size_t body = end - at - 12;
+    const uint8_t *p = (const uint8_t *)g->data + at + 8;
+    uint8_t *q = two + at;
+    for (int part = 0; part < 2; part++) {
+        size_t m = part ? body - half : half;
+        q[0] = q[1] = 0, q[2] = (uint8_t)(m >> 8), q[3] = (uint8_t)m;
+        memcpy(q + 4, "IDAT", 4);
+        memcpy(q + 8, p, m);
+        uint32_t crc = sc_crc32(0, q + 4, m + 4);
+        for (int i = 0; i < 4; i++)
+            q[8 + m + (size_t)i] = (uint8_t)(crc >> (24 - 8 * i));
+        q += m + 12, p += m;
+    }
+    memcpy(q, (const uint8_t *)g->data + end, g->n - end);
+    cut.data = (void *)two;
+    check_good(&cut);
+    data = with_chunks(&cut, at + half + 12, 1, "tEXt", 3, false, &bad.n);
+    bad.data = (void *)data;
+    check_bad(&bad);
+    free(data);
+    free(two);
+    golden_images_free(all, n);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_golden),
         cmocka_unit_test(test_pixel_limit),
         cmocka_unit_test(test_content_against_name),
+        cmocka_unit_test(test_png_ancillary),
+        cmocka_unit_test(test_png_order),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
