@@ -112,9 +112,10 @@ typedef struct sc_fold {
 } sc_fold;
 /* scikit-learn's StratifiedKFold(n_splits, shuffle=True, random_state), bit for bit. A class smaller than
  * n_splits is a warning; fewer than 2 classes or 2 splits, fewer samples than splits, or every class smaller
- * than n_splits: SC_EUSAGE. */
-sc_status sc_folds_make(const int32_t *labels, int64_t n, int n_splits, uint32_t random_state,
-                        const sc_log *log, sc_fold **out /* [n_splits] */);
+ * than n_splits: SC_EUSAGE. class_names (by label; NULL: numbers are told) is for messages. */
+sc_status sc_folds_make(const int32_t *labels, int64_t n, const char *const *class_names,
+                        int n_splits, uint32_t random_state, const sc_log *log,
+                        sc_fold **out /* [n_splits] */);
 void sc_folds_free(sc_fold *f, int n_splits);
 
 /* ---- order and weights -------------------------------------------------------------------------

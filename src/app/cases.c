@@ -61,6 +61,27 @@ static sc_status make_overfit(const app *a, app_case *k, int fold, int n)
     return status;
 }
 
+/* Warnings of the folds, which know nothing of configs, with the config they are about. */
+typedef struct case_voice {
+    const sc_log *log;
+    const sc_config *config;
+} case_voice;
+
+static void say_for_case(void *ctx, sc_log_level level, const char *line)
+{
+    const case_voice *v = ctx;
+    sc_log_line(v->log, level, "%s: config '%s': %s", v->config->source, v->config->name, line);
+}
+
+static sc_status make_folds(const app *a, app_case *k, const sc_log *log)
+{
+    const sc_config *c = k->config;
+    case_voice voice = {log, c};
+    const sc_log named = {say_for_case, &voice};
+    return sc_folds_make(a->facts.labels, a->facts.count, a->facts.class_names, c->n_splits,
+                         c->random_state, &named, &k->folds);
+}
+
 static sc_status build_case(app *a, int index, const sc_log *log)
 {
     app_case *k = &a->cases[index];
@@ -73,8 +94,7 @@ static sc_status build_case(app *a, int index, const sc_log *log)
                                     : sc_strdup(a->options.output_dir);
     if (!k->dir)
         return SC_ENOMEM;
-    SC_TRY(sc_folds_make(a->facts.labels, a->facts.count, c->n_splits, c->random_state, log,
-                         &k->folds));
+    SC_TRY(make_folds(a, k, log));
     if (a->options.overfit > 0) {
         k->overfit = sc_alloc((size_t)k->folds_used, sizeof *k->overfit);
         if (!k->overfit)
@@ -112,12 +132,19 @@ static sc_status list_jobs(app *a)
     return SC_OK;
 }
 
+/* The message says already where in which file the config stands. */
+static bool has_place(const sc_config *c)
+{
+    return strncmp(sc_message(), c->source, strlen(c->source)) == 0;
+}
+
 sc_status app_build_cases(app *a, const sc_log *log)
 {
     for (int i = 0; i < a->options.configs_count; i++) {
         sc_status status = build_case(a, i, log);
-        if (status != SC_OK && a->options.configs_count > 1)
-            return sc_fail_prefix(status, "config '%s'", a->options.configs[i].name);
+        if (status != SC_OK && !has_place(&a->options.configs[i]))
+            return sc_fail_prefix(status, "%s: config '%s'", a->options.configs[i].source,
+                                  a->options.configs[i].name);
         SC_TRY(status);
     }
     SC_TRY(list_jobs(a));

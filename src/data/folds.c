@@ -45,30 +45,43 @@ static int64_t find_classes(const labelled *sorted, int64_t n, class_run *runs)
     return classes;
 }
 
-static sc_status check_counts(const labelled *sorted, const class_run *runs, int64_t classes,
-                              int n_splits, const sc_log *log)
+/* "class 'cat'", or its number when names are unknown. */
+static const char *class_called(const char *const *names, int32_t label, char *buffer, size_t n)
 {
-    int64_t largest = 0;
+    if (names)
+        snprintf(buffer, n, "class '%s'", names[label]);
+    else
+        snprintf(buffer, n, "class number %d (from 0, in name order)", (int)label);
+    return buffer;
+}
+
+static sc_status check_counts(const labelled *sorted, const class_run *runs, int64_t classes,
+                              const char *const *names, int n_splits, const sc_log *log)
+{
+    char called[300];
+    const class_run *largest = &runs[0];
     if (classes < 2)
         return sc_fail(SC_EUSAGE,
-                       "folds need at least 2 classes, the data has %" PRId64
-                       ": add another class folder",
-                       classes);
+                       "folds need at least 2 classes, the data has only %s: add another class "
+                       "folder",
+                       class_called(names, sorted[runs[0].begin].label, called, sizeof called));
     for (int64_t c = 0; c < classes; c++)
-        if (runs[c].count > largest)
-            largest = runs[c].count;
-    if (largest < n_splits)
+        if (runs[c].count > largest->count)
+            largest = &runs[c];
+    if (largest->count < n_splits)
         return sc_fail(
             SC_EUSAGE,
-            "n_splits is %d, but no class has that many samples (the largest has %" PRId64
+            "n_splits is %d, but no class has that many samples (the largest, %s, has %" PRId64
             "): lower n_splits or add images",
-            n_splits, largest);
+            n_splits, class_called(names, sorted[largest->begin].label, called, sizeof called),
+            largest->count);
     for (int64_t c = 0; c < classes; c++)
         if (runs[c].count < n_splits)
             sc_warn(log,
-                    "class number %d (from 0, in name order) has %" PRId64
-                    " samples, fewer than n_splits = %d: some folds validate without it",
-                    (int)sorted[runs[c].begin].label, runs[c].count, n_splits);
+                    "%s has %" PRId64 " sample%s, fewer than n_splits = %d: some folds validate "
+                    "without it",
+                    class_called(names, sorted[runs[c].begin].label, called, sizeof called),
+                    runs[c].count, runs[c].count == 1 ? "" : "s", n_splits);
     return SC_OK;
 }
 
@@ -126,8 +139,8 @@ static sc_status gather_fold(const int32_t *fold_of, int64_t n, int f, sc_fold *
     return SC_OK;
 }
 
-sc_status sc_folds_make(const int32_t *labels, int64_t n, int n_splits, uint32_t random_state,
-                        const sc_log *log, sc_fold **out)
+sc_status sc_folds_make(const int32_t *labels, int64_t n, const char *const *class_names,
+                        int n_splits, uint32_t random_state, const sc_log *log, sc_fold **out)
 {
     sc_status status = SC_OK;
     labelled *sorted = NULL;
@@ -141,9 +154,9 @@ sc_status sc_folds_make(const int32_t *labels, int64_t n, int n_splits, uint32_t
         return sc_fail(SC_EUSAGE, "n_splits is %d: cross-validation needs at least 2", n_splits);
     if (n < n_splits)
         return sc_fail(SC_EUSAGE,
-                       "n_splits is %d, but there are only %" PRId64
-                       " samples: lower n_splits or add images",
-                       n_splits, n);
+                       "n_splits is %d, but there %s only %" PRId64
+                       " sample%s: lower n_splits or add images",
+                       n_splits, n == 1 ? "is" : "are", n, n == 1 ? "" : "s");
     if (n > INT32_MAX)
         return sc_fail(SC_EUNSUPPORTED, "%" PRId64 " samples are more than folds can hold (2^31-1)",
                        n);
@@ -160,7 +173,7 @@ sc_status sc_folds_make(const int32_t *labels, int64_t n, int n_splits, uint32_t
         sorted[i] = (labelled){labels[i], i};
     qsort(sorted, (size_t)n, sizeof *sorted, compare_labelled);
     classes = find_classes(sorted, n, runs);
-    SC_TRY_GOTO(check_counts(sorted, runs, classes, n_splits, log));
+    SC_TRY_GOTO(check_counts(sorted, runs, classes, class_names, n_splits, log));
     deal_folds(sorted, runs, classes, n_splits, random_state, deal, fold_of);
     for (int f = 0; f < n_splits; f++)
         SC_TRY_GOTO(gather_fold(fold_of, n, f, &folds[f]));

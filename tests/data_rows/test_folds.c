@@ -57,7 +57,7 @@ static void equal_scikit_learn(void **state)
         sc_fold *folds = NULL;
         for (int64_t i = 0; i < n; i++)
             labels[i] = (int32_t)numbers[i];
-        assert_int_equal(sc_folds_make(labels, n, n_splits, seed, &log, &folds), SC_OK);
+        assert_int_equal(sc_folds_make(labels, n, NULL, n_splits, seed, &log, &folds), SC_OK);
         for (int f = 0; f < n_splits; f++)
             check_fold(&folds[f], fold_of, n, f);
         sc_folds_free(folds, n_splits);
@@ -75,7 +75,7 @@ static void refuse(const int32_t *labels, int64_t n, int n_splits, const char *e
 {
     sc_fold *folds = NULL;
     sc_message_clear();
-    assert_int_equal(sc_folds_make(labels, n, n_splits, 42, NULL, &folds), SC_EUSAGE);
+    assert_int_equal(sc_folds_make(labels, n, NULL, n_splits, 42, NULL, &folds), SC_EUSAGE);
     assert_null(folds);
     if (!strstr(sc_message(), expected))
         fail_msg("'%s' does not say '%s'", sc_message(), expected);
@@ -91,7 +91,7 @@ static void data_that_cannot_be_folded(void **state)
     refuse(small, 6, 7, "only 6 samples");
     refuse(small, 0, 2, "only 0 samples");
     refuse(small, 6, 3, "no class has that many");
-    refuse(small, 1, 2, "only 1 samples");
+    refuse(small, 1, 2, "there is only 1 sample:");
 }
 
 static void warns_of_each_small_class(void **state)
@@ -101,10 +101,34 @@ static void warns_of_each_small_class(void **state)
     int warnings = 0;
     const sc_log log = {count_warning, &warnings};
     sc_fold *folds = NULL;
-    assert_int_equal(sc_folds_make(labels, 10, 3, 1, &log, &folds), SC_OK);
+    assert_int_equal(sc_folds_make(labels, 10, NULL, 3, 1, &log, &folds), SC_OK);
     assert_int_equal(warnings, 2);
     sc_folds_free(folds, 3);
     sc_folds_free(NULL, 3);
+}
+
+static void keep_line(void *ctx, sc_log_level level, const char *line)
+{
+    (void)level;
+    snprintf(ctx, 300, "%s", line);
+}
+
+static void names_the_class(void **state)
+{
+    (void)state;
+    static const int32_t labels[] = {0, 0, 0, 0, 1, 2, 2, 2}, small[] = {0, 1, 1}, one[] = {1, 1};
+    static const char *const names[] = {"cat", "old dog", "eel"};
+    char line[300] = "";
+    const sc_log log = {keep_line, line};
+    sc_fold *folds = NULL;
+    assert_int_equal(sc_folds_make(labels, 8, names, 3, 1, &log, &folds), SC_OK);
+    assert_string_equal(line, "class 'old dog' has 1 sample, fewer than n_splits = 3: some folds "
+                              "validate without it");
+    sc_folds_free(folds, 3);
+    assert_int_equal(sc_folds_make(small, 3, names, 3, 1, &log, &folds), SC_EUSAGE);
+    assert_non_null(strstr(sc_message(), "(the largest, class 'old dog', has 2)"));
+    assert_int_equal(sc_folds_make(one, 2, names, 2, 1, &log, &folds), SC_EUSAGE);
+    assert_non_null(strstr(sc_message(), "the data has only class 'old dog'"));
 }
 
 int main(void)
@@ -113,6 +137,7 @@ int main(void)
         cmocka_unit_test(equal_scikit_learn),
         cmocka_unit_test(data_that_cannot_be_folded),
         cmocka_unit_test(warns_of_each_small_class),
+        cmocka_unit_test(names_the_class),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -99,7 +99,7 @@ static sc_status fold_and_order(void)
     sc_fold *folds = NULL;
     for (int i = 0; i < 30; i++)
         labels[i] = i % 3;
-    SC_TRY(sc_folds_make(labels, 30, 3, 1, NULL, &folds));
+    SC_TRY(sc_folds_make(labels, 30, NULL, 3, 1, NULL, &folds));
     const sc_status status = sc_train_order(&folds[0], labels, weights, 3, 1, 0, 1, order);
     sc_folds_free(folds, 3);
     return status;

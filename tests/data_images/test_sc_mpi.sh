@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# What sc_mpi says and does about its data: folds that cannot be made, its own cache, bad images.
+source "$(dirname "$0")/../app/common.sh"
+"$PROBE" images data 9 12 7
+config '"name": "a", "epochs": 1,' >c.json
+dirs=(--output-dir out1 --log-dir logs --backend cpu)
+says() { # FILE WORDS
+    grep -qF -- "$2" "$1" || die "nothing says '$2'"
+}
+
+# Folds: where the config stands, its name, the class.
+refuse() { # WORDS ARGS...
+    train 1 "${@:2}" --data-dir data "${dirs[@]}"
+    [ $rc = 1 ] && [ "$(wc -l <err)" = 1 ] || die "exit $rc, not one line"
+    says err "$1"
+}
+config '"n_splits": 29,' | sed 's/"n_splits": 3,//' >bad.json
+refuse "error: bad.json:1: config 'resnet-tiny_clip_tiny': n_splits is 29, but there are only 28" bad.json
+refuse "error: bad.json:1: config 'resnet-tiny_clip_tiny': n_splits is 13, but no class has that many samples (the largest, class 'c1', has 12)" bad.json --n-splits 13
+(config '"name": "a",' | sed '$d' && echo '}, {' && config '"name": "b",' | sed '1d; s/"n_splits": 3,/"n_splits": 13,/') >two.json
+refuse "error: two.json:6: config 'b': n_splits is 13" two.json
+train 1 c.json --n-splits 8 --check --data-dir data "${dirs[@]}"
+[ $rc = 0 ] || die "exit $rc"
+cat out err >all
+says all "c.json:1: config 'a': class 'c2' has 7 samples, fewer than n_splits = 8"
+echo "sc_mpi's data: ok"
