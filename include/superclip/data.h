@@ -46,6 +46,7 @@ typedef struct sc_pack_options {
     int img_size;
     int shards;      /* 0: one per 2 GiB */
     bool skip_bad, force;
+    bool automatic;  /* packed on the way by a program without these flags: advice is to use pack_hdf5 */
     sc_decode_options decode;
     int threads;
     const sc_log *log;

@@ -109,6 +109,7 @@ static sc_status pack_own_part(packing *p, sc_pack_options *o)
 static sc_status pack_set(app *a, int set)
 {
     sc_pack_options o = app_pack_options(a, set);
+    o.automatic = true;
     o.force = sc_is_packed(o.dst); /* a damaged one is in its place */
     packing p = {.a = a, .img_size = o.img_size, .total = a->list->count, .began = sc_now()};
     p.done = sc_alloc((size_t)a->world->comm->size, sizeof *p.done);

@@ -65,8 +65,9 @@ static void tell(const sc_pack_options *o, const sc_source_list *l, const judged
     if (j->grey16_low > 0 && !o->decode.window)
         sc_warn(o->log,
                 "%lld 16-bit grey images hold no value of 4096 or more (12-bit X-rays?) and come "
-                "out nearly black; --window 0,4095 would use their range",
-                (long long)j->grey16_low);
+                "out nearly black; %s--window 0,4095 would use their range%s",
+                (long long)j->grey16_low, o->automatic ? "pack_hdf5 SRC DST " : "",
+                o->automatic ? " (then give DST as --data-dir)" : "");
 }
 
 /* The good samples; every class must keep one. */
@@ -280,8 +281,11 @@ sc_status sc_pack_finish(const sc_pack_options *o, const sc_source_list *l, int 
     if (j.bad > 0 && !o->skip_bad)
         status = sc_fail(SC_EFORMAT,
                          "%lld of %lld images cannot be read (listed above), nothing was written; "
-                         "repair or remove them, or leave them out by pack_hdf5 --skip-bad",
-                         (long long)j.bad, (long long)l->count);
+                         "repair or remove them, or %s",
+                         (long long)j.bad, (long long)l->count,
+                         o->automatic ? "leave them out: pack_hdf5 SRC DST --skip-bad, and give "
+                                        "DST as --data-dir"
+                                      : "leave them out with --skip-bad");
     else
         status = seal_and_rename(o, l, &j, &p);
     if (status == SC_OK && !sc_tmp_remove(p.tmp))

@@ -146,6 +146,10 @@ static void test_bad_files(void **state)
             if (!strstr(s.lines.text, named[i]))
                 fail_msg("'%s' is not in:\n%s", named[i], s.lines.text);
         assert_non_null(strstr(sc_message(), "8 of 22"));
+        assert_non_null(strstr(sc_message(), s.o.automatic ? "pack_hdf5 SRC DST --skip-bad, and "
+                                                             "give DST as --data-dir"
+                                                           : "with --skip-bad"));
+        s.o.automatic = !s.o.automatic;
         assert_false(sc_file_exists(s.dst));
         assert_int_equal(count_names(f, "packing"), 0);
     }

@@ -23,4 +23,10 @@ train 1 c.json --n-splits 8 --check --data-dir data "${dirs[@]}"
 [ $rc = 0 ] || die "exit $rc"
 cat out err >all
 says all "c.json:1: config 'a': class 'c2' has 7 samples, fewer than n_splits = 8"
+# Bad images: the advice names the program that has the flag.
+cp -r data bad && echo '<html>' >bad/c1/page.jpg
+train 1 c.json --data-dir bad "${dirs[@]}"
+[ $rc = 1 ] || die "exit $rc"
+says err "leave them out: pack_hdf5 SRC DST --skip-bad, and give DST as --data-dir"
+
 echo "sc_mpi's data: ok"
