@@ -106,6 +106,12 @@ static sc_status pack_own_part(packing *p, sc_pack_options *o)
     return status != SC_OK ? status : taken;
 }
 
+/* The entry's name is ours, so whatever lies there without a manifest is what is left of one. */
+static sc_status make_way(const sc_pack_options *o)
+{
+    return o->force ? SC_OK : sc_remove_tree(o->dst);
+}
+
 static sc_status pack_set(app *a, int set)
 {
     sc_pack_options o = app_pack_options(a, set);
@@ -117,7 +123,9 @@ static sc_status pack_set(app *a, int set)
     if (status == SC_OK && app_is_root(a)) {
         sc_info(&a->log, "Packing %lld images of %s at %d px into %s", (long long)a->list->count,
                 a->source_dir, o.img_size, o.dst);
-        status = sc_pack_begin(&o, a->list);
+        status = make_way(&o);
+        if (status == SC_OK)
+            status = sc_pack_begin(&o, a->list);
     }
     status = app_agree(a->world, a->world->comm, status);
     if (status == SC_OK) {
@@ -132,6 +140,25 @@ static sc_status pack_set(app *a, int set)
     return status;
 }
 
+static sc_status open_set(app *a, int set)
+{
+    app_set *s = &a->sets[set];
+    if (s->dataset)
+        return SC_OK;
+    return sc_dataset_open(s->dir, s->img_size, &a->log, &s->dataset);
+}
+
+/* Rank 0: the cache entry is there and opens. One that does not is told and packed again. */
+static bool usable(app *a, int set)
+{
+    if (!sc_is_packed(a->sets[set].dir))
+        return false;
+    if (open_set(a, set) == SC_OK)
+        return true;
+    sc_warn(&a->log, "%s; packing it again", sc_message());
+    return false;
+}
+
 /* A run with the same --cache-dir and another --output-dir may be packing the same images. */
 static sc_status pack_locked(app *a, int set)
 {
@@ -142,39 +169,23 @@ static sc_status pack_locked(app *a, int set)
         char *path = sc_format("%s.lock", a->sets[set].dir);
         status = path ? app_lock_take(path, a->world->host, 24 * 3600.0, &lock) : SC_ENOMEM;
         free(path);
-        there = sc_is_packed(a->sets[set].dir); /* the other run was quicker */
+        there = status == SC_OK && usable(a, set); /* the other run was quicker */
     }
-    APP_AGREE(a, status);
-    SC_TRY(a->world->comm->broadcast(a->world->comm, &there, sizeof there, 0));
-    status = there ? SC_OK : pack_set(a, set);
+    status = app_agree(a->world, a->world->comm, status);
+    if (status == SC_OK)
+        status = a->world->comm->broadcast(a->world->comm, &there, sizeof there, 0);
+    if (status == SC_OK && !there)
+        status = pack_set(a, set);
     app_lock_release(lock);
     return status;
 }
 
-static sc_status open_set(app *a, int set)
-{
-    app_set *s = &a->sets[set];
-    if (s->dataset)
-        return SC_OK;
-    return sc_dataset_open(s->dir, s->img_size, &a->log, &s->dataset);
-}
-
-/* A cache entry that does not open is packed again; anything else that fails is told. */
 static sc_status open_cached(app *a, int set)
 {
     const sc_comm *c = a->world->comm;
-    int32_t packed = app_is_root(a) && sc_is_packed(a->sets[set].dir), damaged = 0;
-    SC_TRY(c->broadcast(c, &packed, sizeof packed, 0));
-    if (packed) {
-        if (app_is_root(a) && open_set(a, set) != SC_OK) {
-            sc_warn(&a->log, "%s; packing it again", sc_message());
-            damaged = 1;
-        }
-        SC_TRY(c->broadcast(c, &damaged, sizeof damaged, 0));
-    }
-    if (damaged)
-        return pack_set(a, set);
-    return packed ? SC_OK : pack_locked(a, set);
+    int32_t there = app_is_root(a) && usable(a, set);
+    SC_TRY(c->broadcast(c, &there, sizeof there, 0));
+    return there ? SC_OK : pack_locked(a, set);
 }
 
 sc_status app_open_sets(app *a)

@@ -29,4 +29,24 @@ train 1 c.json --data-dir bad "${dirs[@]}"
 [ $rc = 1 ] || die "exit $rc"
 says err "leave them out: pack_hdf5 SRC DST --skip-bad, and give DST as --data-dir"
 
+# A cache entry that lost its manifest or is damaged is packed again, by any number of ranks.
+args=(c.json --data-dir data --log-dir logs --backend cpu --cache-dir cache)
+ok 1 "${args[@]}" --output-dir first
+entry=$(echo cache/*)
+shard=$(cd "$entry" && echo shard-*.h5)
+packs_again() { # RANKS OUTPUT
+    ok "$1" "${args[@]}" --output-dir "$2"
+    says out Packing
+    [ -f "$entry/manifest.json" ] && [ "$(ls -A cache)" = "${entry#cache/}" ] || die "the cache: $(ls -A cache)"
+    same_bytes first "$2"
+}
+rm "$entry/manifest.json"
+packs_again 1 second
+rm "$entry/manifest.json"
+packs_again 2 third
+truncate -s -7 "$entry/$shard"
+packs_again 1 fourth
+rm -r "$entry" && echo junk >"$entry"
+packs_again 1 fifth
+
 echo "sc_mpi's data: ok"
