@@ -93,6 +93,9 @@ bool sc_is_packed(const char *dir); /* has a manifest.json */
  * naming both; 0 accepts any). No HDF5 handle stays open. Thread-safe afterwards. */
 sc_status sc_dataset_open(const char *dir, int img_size, const sc_log *log, sc_dataset **out);
 void sc_dataset_close(sc_dataset *d);
+/* The set is a cache, which its user packs again when it has no manifest: a damaged row removes the manifest
+ * that was opened (and no newer one), and the message says so. Call it before rows are read. */
+void sc_dataset_is_cache(sc_dataset *d);
 int64_t sc_dataset_count(const sc_dataset *d);
 int sc_dataset_classes(const sc_dataset *d);
 const char *const *sc_dataset_class_names(const sc_dataset *d);

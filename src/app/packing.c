@@ -145,7 +145,10 @@ static sc_status open_set(app *a, int set)
     app_set *s = &a->sets[set];
     if (s->dataset)
         return SC_OK;
-    return sc_dataset_open(s->dir, s->img_size, &a->log, &s->dataset);
+    SC_TRY(sc_dataset_open(s->dir, s->img_size, &a->log, &s->dataset));
+    if (s->cached)
+        sc_dataset_is_cache(s->dataset);
+    return SC_OK;
 }
 
 /* Rank 0: the cache entry is there and opens. One that does not is told and packed again. */

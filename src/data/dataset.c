@@ -20,6 +20,8 @@ struct sc_dataset {
     char *paths; /* [samples][path_bytes] */
     uint32_t *crc[2];
     _Atomic uint8_t *checked[2]; /* row was read and found right */
+    bool cache;
+    struct stat opened; /* the manifest, before it was read */
 };
 
 bool sc_is_packed(const char *dir)
@@ -191,6 +193,8 @@ sc_status sc_dataset_open(const char *dir, int img_size, const sc_log *log, sc_d
     sc_status status = SC_ENOMEM;
     if (!manifest_path || !d || !(d->dir = sc_strdup(dir)))
         goto done;
+    if (stat(manifest_path, &d->opened) != 0)
+        memset(&d->opened, 0, sizeof d->opened);
     SC_TRY_GOTO(sc_manifest_read(manifest_path, &d->manifest));
     if (img_size > 0 && d->manifest.img_size != img_size) {
         status = sc_fail(SC_EUSAGE,
@@ -274,6 +278,38 @@ static int shard_of(const sc_manifest *m, int64_t i)
     return lo;
 }
 
+void sc_dataset_is_cache(sc_dataset *d)
+{
+    d->cache = true;
+}
+
+/* The manifest is gone afterwards, or it is a newer packing's. */
+static bool drop_manifest(const sc_dataset *d)
+{
+    struct stat now;
+    char *path = sc_path_join(d->dir, SC_MANIFEST);
+    bool dropped = path != NULL;
+    if (path && stat(path, &now) == 0 && now.st_ino == d->opened.st_ino &&
+        now.st_mtim.tv_sec == d->opened.st_mtim.tv_sec &&
+        now.st_mtim.tv_nsec == d->opened.st_mtim.tv_nsec)
+        dropped = unlink(path) == 0 || errno == ENOENT; /* every rank may meet the row */
+    free(path);
+    return dropped;
+}
+
+static sc_status damaged_row(const sc_dataset *d, const char *file, sc_set set, int64_t row,
+                             const char *image)
+{
+    const char *what_to_do = !d->cache ? "pack the images again with pack_hdf5 --force"
+                             : drop_manifest(d)
+                                 ? "the cache entry was dropped, run the same command again to "
+                                   "pack it anew"
+                                 : "remove this folder and run the same command again";
+    return sc_fail(SC_EFORMAT,
+                   "%s/%s: %s row %lld (%s) does not have its checksum: the file is damaged; %s",
+                   d->dir, file, sc_set_name(set), (long long)row, image, what_to_do);
+}
+
 sc_status sc_dataset_row(sc_dataset *d, sc_row_kind kind, int64_t i, uint8_t *dst)
 {
     const sc_manifest *m = &d->manifest;
@@ -291,11 +327,7 @@ sc_status sc_dataset_row(sc_dataset *d, sc_row_kind kind, int64_t i, uint8_t *ds
     if (atomic_load_explicit(&d->checked[kind][i], memory_order_relaxed))
         return SC_OK;
     if (sc_crc32c(0, dst, bytes) != d->crc[kind][i])
-        return sc_fail(SC_EFORMAT,
-                       "%s/%s: %s row %lld (%s) does not have its checksum: the file is damaged; "
-                       "pack the images again",
-                       d->dir, e->file, sc_set_name(set), (long long)(i - e->first),
-                       sc_dataset_path(d, i));
+        return damaged_row(d, e->file, set, i - e->first, sc_dataset_path(d, i));
     atomic_store_explicit(&d->checked[kind][i], 1, memory_order_relaxed);
     return SC_OK;
 }

@@ -5,9 +5,11 @@
 #include <stddef.h>
 
 #include <cmocka.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "folder.h"
@@ -214,7 +216,32 @@ static void test_row_damage(void **state)
     assert_int_equal(sc_dataset_row(d, SC_ROW_TRAIN, 3, row), SC_EFORMAT);
     assert_non_null(strstr(sc_message(), sc_dataset_path(d, 3)));
     assert_int_equal(sc_dataset_row(d, SC_ROW_TRAIN, 3, row), SC_EFORMAT);
+    assert_non_null(strstr(sc_message(), "pack_hdf5 --force"));
+    assert_true(sc_is_packed(t->s.dst));
     sc_dataset_close(d);
+
+    /* a cache loses its manifest, but not one that came later */
+    size_t m;
+    char *manifest = file_of(t->s.dst, "manifest.json", &m);
+    for (int newer = 0; newer < 2; newer++) {
+        assert_int_equal(sc_dataset_open(t->s.dst, 16, NULL, &d), SC_OK);
+        sc_dataset_is_cache(d);
+        if (newer) {
+            char path[400];
+            const struct timespec later[2] = {{.tv_sec = 4000000000}, {.tv_sec = 4000000000}};
+            folder_put(t->s.dst, "manifest.json", manifest, m);
+            snprintf(path, sizeof path, "%s/manifest.json", t->s.dst);
+            assert_int_equal(utimensat(AT_FDCWD, path, later, 0), 0);
+        }
+        for (int twice = 0; twice < 2; twice++) {
+            assert_int_equal(sc_dataset_row(d, SC_ROW_TRAIN, 3, row), SC_EFORMAT);
+            assert_non_null(strstr(sc_message(), "run the same command again"));
+            assert_int_equal(sc_is_packed(t->s.dst), newer);
+        }
+        sc_dataset_close(d);
+        folder_put(t->s.dst, "manifest.json", manifest, m);
+    }
+    free(manifest);
     folder_put(t->s.dst, SHARD0, good, n);
     free(good);
     free(bad);

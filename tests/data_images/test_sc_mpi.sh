@@ -49,4 +49,24 @@ packs_again 1 fourth
 rm -r "$entry" && echo junk >"$entry"
 packs_again 1 fifth
 
+# A damaged row fails its jobs; the same command again packs anew and ends as if nothing had been.
+flip_row() { # FILE: a byte in the middle of the rows, which are nearly all of the file
+    local at=$(($(stat -c %s "$1") / 2)) byte
+    byte=$(od -An -tu1 -j$at -N1 "$1")
+    printf "\\$(printf %o $((byte ^ 255)))" | dd of="$1" bs=1 seek=$at conv=notrunc status=none
+}
+flip_row "$entry/$shard"
+train 2 "${args[@]}" --output-dir sixth
+[ $rc = 2 ] || die "a damaged row: exit $rc"
+cat out err >all
+says all "the cache entry was dropped, run the same command again"
+[ ! -e "$entry/manifest.json" ] || die "the manifest is still there"
+packs_again 1 sixth
+flip_row "$entry/$shard"
+train 1 c.json --data-dir "$entry" --log-dir logs --backend cpu --output-dir seventh
+[ $rc = 2 ] || die "a damaged row: exit $rc"
+cat out err >all
+says all "pack the images again with pack_hdf5 --force"
+[ -f "$entry/manifest.json" ] || die "a user's manifest was removed"
+
 echo "sc_mpi's data: ok"
