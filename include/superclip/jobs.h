@@ -42,7 +42,8 @@ typedef struct sc_fold_result {
  * best_val_acc and best_val_mAP are those of that epoch too). */
 void sc_fold_result_of(const sc_history *h, const sc_best *best, sc_fold_result *out);
 /* "config" comes from the caller (already written keys), then fold_results and average_results.
- * Failed folds are left out and listed under "failed_folds" when there are any. */
+ * Failed folds are left out; when there are any, "failed_folds" lists them and "folds" those whose
+ * entries the lists hold, in the same order. */
 void sc_summary_write(const sc_fold_result *folds, int count, sc_json_writer *w);
 
 /* ---- the plan ---------------------------------------------------------------------------------

@@ -140,6 +140,17 @@ static void write_averages(const sc_fold_result *folds, int count, sc_json_write
     sc_jw_end(w);
 }
 
+static void list_folds(const sc_fold_result *folds, int count, bool failed, const char *key,
+                       sc_json_writer *w)
+{
+    sc_jw_inline_list(w, key);
+    for (int k = 0; k < count; k++)
+        if (folds[k].failed == failed)
+            sc_jw_int(w, NULL, folds[k].fold);
+    sc_jw_end(w);
+}
+
+/* Where folds are missing: which ones, and whose entries the lists hold. */
 static void write_failed(const sc_fold_result *folds, int count, sc_json_writer *w)
 {
     int failed = 0;
@@ -147,11 +158,8 @@ static void write_failed(const sc_fold_result *folds, int count, sc_json_writer 
         failed += folds[k].failed;
     if (failed == 0)
         return;
-    sc_jw_inline_list(w, "failed_folds");
-    for (int k = 0; k < count; k++)
-        if (folds[k].failed)
-            sc_jw_int(w, NULL, folds[k].fold);
-    sc_jw_end(w);
+    list_folds(folds, count, false, "folds", w);
+    list_folds(folds, count, true, "failed_folds", w);
 }
 
 void sc_summary_write(const sc_fold_result *folds, int count, sc_json_writer *w)

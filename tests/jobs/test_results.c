@@ -285,6 +285,7 @@ static void fold_results_list_every_fold_in_order(void **state)
     assert_true(sc_json_is_integer(sc_json_first(sc_json_get(results, "fold_best_epoch")), &epoch));
     assert_int_equal(epoch, 5);
     assert_null(sc_json_get(sc_json_root(doc), "failed_folds"));
+    assert_null(sc_json_get(sc_json_root(doc), "folds"));
     sc_json_free(doc);
 }
 
@@ -304,6 +305,10 @@ static void failed_folds_are_left_out_and_named(void **state)
     const sc_json *failed = sc_json_get(root, "failed_folds");
     assert_int_equal(sc_json_count(failed), 1);
     assert_true(sc_json_number(sc_json_first(failed)) == 3);
+    const sc_json *there = sc_json_get(root, "folds");
+    assert_int_equal(sc_json_count(there), 2);
+    assert_true(sc_json_number(sc_json_first(there)) == 1);
+    assert_true(sc_json_number(sc_json_next(sc_json_first(there))) == 2);
     sc_json_free(doc);
     char *none = summary(folds, 1);
     assert_non_null(strstr(none, "\"avg_val_acc\": null"));
