@@ -2,9 +2,9 @@
  *
  * The order of a run (sc_mpi.c): open the world, read the options, look at the data and judge
  * everything that can be judged (nothing is written up to here), lock the output folder, pack what
- * is not packed, write config.json and folds_info.json, plan, split the ranks into groups, train,
- * close. Rank 0 alone talks to the user and writes files outside fold_k; the other ranks send it
- * mail.
+ * is not packed, plan, split the ranks into groups, write config.json and folds_info.json (with
+ * --restart, remove what an earlier run left), train, close. Rank 0 alone talks to the user and
+ * writes files outside fold_k; the other ranks send it mail.
  */
 #ifndef SC_APP_H
 #define SC_APP_H
@@ -183,6 +183,8 @@ sc_status app_open_sets(app *a);
 /* Folds, texts, tokens and jobs of every config; warnings go to log. Every rank calls it. */
 sc_status app_build_cases(app *a, const sc_log *log);
 void app_free_cases(app *a);
+/* Rank 0: --init-from and --resume-from, judged before anything is written. */
+sc_status app_check_start(app *a);
 /* Identities need the data's hash, so this follows app_open_sets. */
 sc_status app_identify_cases(app *a);
 /* Rank 0: asks train which jobs are finished; collective: tells everybody. */

@@ -16,9 +16,11 @@ static uint32_t hash_tokens(const app_case *k)
     return crc;
 }
 
-/* The config's keys, and what only the run knows: the data, the tokens, where weights came from. */
-static sc_status make_identity(app *a, app_case *k)
+/* The config's keys, and what only the run knows: the data (null before they are packed), the
+ * tokens, where weights came from. */
+static sc_status make_identity(const app *a, app_case *k)
 {
+    const sc_dataset *data = a->sets[k->set].dataset;
     char *keys = sc_config_identity(k->config);
     sc_json_doc *doc = NULL;
     if (!keys)
@@ -32,12 +34,13 @@ static sc_status make_identity(app *a, app_case *k)
     sc_jw_object(&w, NULL);
     for (const sc_json *v = sc_json_first(sc_json_root(doc)); v; v = sc_json_next(v))
         sc_jw_value(&w, sc_json_key(v), v);
-    sc_jw_string(&w, "data", sc_dataset_hash(a->sets[k->set].dataset));
+    sc_jw_string(&w, "data", data ? sc_dataset_hash(data) : NULL);
     sc_jw_int(&w, "tokens", hash_tokens(k));
     sc_jw_string(&w, "init_from", a->options.init_from);
     sc_jw_int(&w, "overfit", a->options.overfit);
     sc_jw_end(&w);
     status = sc_text_status(&w.text);
+    free(k->identity);
     k->identity = status == SC_OK ? sc_strdup(w.text.data) : NULL;
     sc_jw_free(&w);
     sc_json_free(doc);
@@ -67,9 +70,68 @@ sc_status app_identify_cases(app *a)
     return SC_OK;
 }
 
+static bool same_model(const app_case *x, const app_case *y)
+{
+    const sc_config *c = x->config, *d = y->config;
+    return strcmp(c->image_encoder, d->image_encoder) == 0 &&
+           strcmp(c->text_encoder, d->text_encoder) == 0 && c->embed_dim == d->embed_dim &&
+           c->img_size == d->img_size && x->vocabulary == y->vocabulary && x->context == y->context;
+}
+
+static sc_status check_start(app *a, app_case *k)
+{
+    sc_train_options o;
+    SC_TRY(make_identity(a, k));
+    app_train_options(a, k->first_job, &a->log, &o);
+    sc_status status = sc_train_check_start(&o, a->sets[k->set].dataset ? NULL : "data");
+    if (status == SC_OK)
+        return SC_OK;
+    const char *flag = a->options.init_from ? "--init-from" : "--resume-from";
+    return a->options.configs_count > 1
+               ? sc_fail_prefix(status, "config '%s': %s", k->config->name, flag)
+               : sc_fail_prefix(status, "%s", flag);
+}
+
+/* --restart empties the configs' folders before --init-from is read. */
+static sc_status check_init_from_stays(const app *a)
+{
+    sc_status status = SC_OK;
+    char *file = realpath(a->options.init_from, NULL);
+    for (int i = 0; i < a->options.configs_count && file && status == SC_OK; i++) {
+        char *dir = realpath(a->cases[i].dir, NULL);
+        size_t n = dir ? strlen(dir) : 0;
+        if (dir && strncmp(file, dir, n) == 0 && strncmp(file + n, "/fold_", 6) == 0)
+            status = sc_fail(SC_EUSAGE,
+                             "--init-from: %s lies where --restart removes what is there; copy it "
+                             "to another folder first, or give another name or --output-dir",
+                             a->options.init_from);
+        free(dir);
+    }
+    free(file);
+    return status;
+}
+
+sc_status app_check_start(app *a)
+{
+    if (!a->options.init_from && !a->options.resume_from)
+        return SC_OK;
+    if (a->options.init_from && a->options.restart)
+        SC_TRY(check_init_from_stays(a));
+    for (int i = 0; i < a->options.configs_count; i++) {
+        int like = 0;
+        while (like < i && !same_model(&a->cases[like], &a->cases[i]))
+            like++;
+        if (like == i)
+            SC_TRY(check_start(a, &a->cases[i]));
+    }
+    return SC_OK;
+}
+
 static sc_status ask_finished(app *a)
 {
-    if (a->options.restart || a->options.resume_from)
+    if (a->options.resume_from) /* once more, now that the data are known */
+        return check_start(a, &a->cases[0]);
+    if (a->options.restart)
         return SC_OK;
     for (int j = 0; j < a->job_count; j++) {
         app_job *job = &a->jobs[j];

@@ -116,53 +116,96 @@ static sc_status write_folds_info(const app *a, const app_case *k)
     return save(&w, k->dir, "folds_info.json");
 }
 
+/* What sc_mpi writes into a fold's and a config's folder: nothing else is ever removed there. */
+static const char *const of_fold[] = {"checkpoint_latest.pth", "checkpoint_latest.prev.pth",
+                                      "checkpoint_best.pth",   "history.json",
+                                      "timing.json",           "val_predictions.csv"};
+static const char *const of_case[] = {"cv_summary.json", "config.json", "folds_info.json"};
+enum { OF_FOLD = sizeof of_fold / sizeof of_fold[0], OF_CASE = sizeof of_case / sizeof of_case[0] };
+
+static void remove_file(const char *dir, const char *name)
+{
+    char *path = sc_path_join(dir, name);
+    if (path)
+        unlink(path);
+    free(path);
+}
+
+/* "<file of ours>.tmp.<digits>" or "<file of ours>.link" */
+static bool is_leftover(const char *entry, const char *const *names, int count)
+{
+    for (int i = 0; i < count; i++) {
+        size_t n = strlen(names[i]);
+        const char *rest = entry + n;
+        if (strncmp(entry, names[i], n) != 0)
+            continue;
+        if (strcmp(rest, ".link") == 0)
+            return true;
+        if (strncmp(rest, ".tmp.", 5) == 0 && rest[5] &&
+            rest[5 + strspn(rest + 5, "0123456789")] == '\0')
+            return true;
+    }
+    return false;
+}
+
 /* Temporary files of a run that was killed: the lock says that nobody is writing them any more. */
-static void remove_leftovers(const char *dir)
+static void remove_leftovers(const char *dir, const char *const *names, int count)
 {
     DIR *d = opendir(dir);
-    for (struct dirent *e; d && (e = readdir(d));) {
-        if (!strstr(e->d_name, ".tmp.") || e->d_name[0] == '.')
-            continue;
-        char *path = sc_path_join(dir, e->d_name);
-        if (path)
-            unlink(path);
-        free(path);
-    }
+    for (struct dirent *e; d && (e = readdir(d));)
+        if (is_leftover(e->d_name, names, count))
+            remove_file(dir, e->d_name);
     if (d)
         closedir(d);
 }
 
-/* --restart: an earlier run's results must not be taken for this one's if it is interrupted. */
-static void remove_results(const char *dir, const char *const *names, int count)
+static bool is_fold(const char *entry)
 {
-    for (int i = 0; i < count; i++) {
-        char *path = sc_path_join(dir, names[i]);
-        if (path)
-            unlink(path);
-        free(path);
+    return strncmp(entry, "fold_", 5) == 0 && entry[5] >= '1' && entry[5] <= '9' &&
+           entry[5 + strspn(entry + 5, "0123456789")] == '\0';
+}
+
+/* --restart: an earlier run's results must not be taken for this one's, those of folds that this
+ * run has not either. */
+static sc_status remove_results(const char *dir)
+{
+    remove_file(dir, "cv_summary.json");
+    DIR *d = opendir(dir);
+    sc_status status = SC_OK;
+    for (struct dirent *e; d && status == SC_OK && (e = readdir(d));) {
+        if (!is_fold(e->d_name))
+            continue;
+        char *fold = sc_path_join(dir, e->d_name);
+        if (!fold)
+            status = SC_ENOMEM;
+        for (int i = 0; fold && i < OF_FOLD; i++)
+            remove_file(fold, of_fold[i]);
+        if (fold) {
+            remove_leftovers(fold, of_fold, OF_FOLD);
+            rmdir(fold); /* stays when anything else lies there */
+        }
+        free(fold);
     }
+    if (d)
+        closedir(d);
+    return status;
 }
 
 sc_status app_write_run_files(app *a)
 {
-    static const char *const of_fold[] = {"checkpoint_latest.pth", "checkpoint_latest.prev.pth",
-                                          "checkpoint_best.pth",   "history.json",
-                                          "timing.json",           "val_predictions.csv"};
-    static const char *const of_case[] = {"cv_summary.json"};
+    for (int i = 0; i < a->options.configs_count && a->options.restart; i++)
+        SC_TRY(remove_results(a->cases[i].dir));
     for (int j = 0; j < a->job_count; j++) {
-        SC_TRY(app_make_dirs(a, a->jobs[j].dir));
-        if (a->options.restart)
-            remove_results(a->jobs[j].dir, of_fold, (int)(sizeof of_fold / sizeof of_fold[0]));
-        remove_leftovers(a->jobs[j].dir);
-        if (a->jobs[j].done_before) /* killed between its last checkpoint and the fallback's end */
-            remove_results(a->jobs[j].dir, &of_fold[1], 1);
-        if (a->jobs[j].dump_dir)
-            SC_TRY(app_make_dirs(a, a->jobs[j].dump_dir));
+        const app_job *job = &a->jobs[j];
+        SC_TRY(app_make_dirs(a, job->dir));
+        remove_leftovers(job->dir, of_fold, OF_FOLD);
+        if (job->done_before) /* killed between its last checkpoint and the fallback's end */
+            remove_file(job->dir, "checkpoint_latest.prev.pth");
+        else if (job->dump_dir)
+            SC_TRY(app_make_dirs(a, job->dump_dir));
     }
     for (int i = 0; i < a->options.configs_count; i++) {
-        remove_leftovers(a->cases[i].dir);
-        if (a->options.restart)
-            remove_results(a->cases[i].dir, of_case, 1);
+        remove_leftovers(a->cases[i].dir, of_case, OF_CASE);
         SC_TRY(write_config(a, &a->cases[i]));
         SC_TRY(write_folds_info(a, &a->cases[i]));
     }

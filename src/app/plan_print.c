@@ -115,6 +115,8 @@ sc_status app_print_plan(app *a)
         }
         sc_text_free(&t);
         warn_of_memory(a, &best, per_node);
+        if (app_check_space(a) == SC_EUSAGE) /* training would refuse; a plan is still a plan */
+            printf("Warning: %s\n", sc_message());
     }
     free(first_rank);
     sc_plan_free(&best);

@@ -73,7 +73,8 @@ static sc_status judge_on_root(app *a)
     if (a->options.action == SC_ACTION_PLAN) /* needs neither folders nor room */
         return SC_OK;
     SC_TRY(judge_folders(a));
-    return app_check_space(a);
+    SC_TRY(app_check_space(a));
+    return app_check_start(a);
 }
 
 /* Everything that can be known without writing. */
@@ -88,11 +89,19 @@ static sc_status judge(app *a)
     return app_check_shared(a, a->options.log_dir, "--log-dir");
 }
 
+/* The ranks of a killed mpirun live about a second longer than it. */
+static const double LOCK_WAIT_SECONDS = 5;
+
 static sc_status take_lock(app *a)
 {
     SC_TRY(app_make_dirs(a, a->options.output_dir));
     char *path = sc_path_join(a->options.output_dir, ".sc_mpi.lock");
     sc_status status = path ? app_lock_take(path, a->world->host, 0, &a->lock) : SC_ENOMEM;
+    if (status == SC_EUSAGE) {
+        sc_info(&a->log, "%s is held by another run: waiting up to %.0f s for its end", path,
+                LOCK_WAIT_SECONDS);
+        status = app_lock_take(path, a->world->host, LOCK_WAIT_SECONDS, &a->lock);
+    }
     free(path);
     return status;
 }
@@ -109,7 +118,8 @@ static sc_status make_other_dirs(app *a)
     return status;
 }
 
-/* Lock, packed data, identities: from here on the run owns its output folder. */
+/* Lock, packed data, identities: from here on the run owns its output folder. Nothing that an
+ * earlier run left there is touched yet. */
 static sc_status prepare(app *a)
 {
     APP_AGREE(a, app_is_root(a) ? take_lock(a) : SC_OK);
@@ -118,8 +128,7 @@ static sc_status prepare(app *a)
     SC_TRY(app_open_sets(a));
     APP_AGREE(a, app_is_root(a) ? SC_OK : app_build_cases(a, &a->log));
     APP_AGREE(a, app_identify_cases(a));
-    SC_TRY(app_find_finished(a));
-    return app_agree(a->world, a->world->comm, app_is_root(a) ? app_write_run_files(a) : SC_OK);
+    return app_find_finished(a);
 }
 
 /* Rank 0's plan counts: other nodes may have other cores and would plan otherwise. */
@@ -148,10 +157,24 @@ static sc_status finish_earlier(app *a)
     return SC_OK;
 }
 
+static void warn_of_finished(app *a)
+{
+    int done = 0;
+    for (int j = 0; j < a->job_count; j++)
+        done += a->jobs[j].done_before;
+    if (a->options.dump_steps > 0 && done > 0)
+        sc_warn(&a->log,
+                "--dump-steps: %d of %d jobs are finished already and write no steps; add "
+                "--restart, or give another name or --output-dir",
+                done, a->job_count);
+}
+
 static sc_status train(app *a, int *exit_code)
 {
     SC_TRY(prepare(a));
+    warn_of_finished(a);
     SC_TRY(form_groups(a));
+    APP_AGREE(a, app_is_root(a) ? app_write_run_files(a) : SC_OK);
     APP_AGREE(a, app_is_root(a) ? coordinator_open(a) : SC_OK);
     APP_AGREE(a, app_is_root(a) ? finish_earlier(a) : SC_OK);
     sc_status status = worker_run(a);

@@ -84,6 +84,43 @@ refuse "truncated shard" "shard-00000" 1 c.json --data-dir foreign "${dirs[@]}"
 cp "$packed"/*.h5 foreign/ && echo '{}' >foreign/manifest.json
 refuse "foreign manifest" "manifest" 2 c.json --data-dir foreign "${dirs[@]}"
 
+# Weights that do not fit are found before anything is written, by --check too.
+ok 1 c.json --data-dir "$packed" --output-dir there --log-dir logs
+rm -rf logs
+latest=there/a/fold_1/checkpoint_latest.pth
+config '"name": "a", "use_cv": false, "epochs": 2,' >one.json
+config '"name": "a", "use_cv": false, "epochs": 2, "embed_dim": 24,' | sed 's/"embed_dim": 16,//' >wide.json
+config '"name": "a", "use_cv": false, "epochs": 2, "batch_size": 5,' | sed 's/"batch_size": 8,//' >other.json
+for how in "data" "$packed --check"; do
+    # shellcheck disable=SC2086
+    unfit() { refuse "$1" "$2" 1 "${@:3}" "${dirs[@]}" --data-dir $how; }
+    unfit "init from JSON" "init-from.*c.json" c.json --init-from c.json
+    unfit "init of another model" "init-from.*projection.*24" wide.json --init-from $latest
+    unfit "resume from weights" "resume-from.*best.*init-from" one.json \
+        --resume-from there/a/fold_1/checkpoint_best.pth
+    unfit "resume with other settings" "resume-from.*batch_size.*there 8, now 5" other.json --resume-from $latest
+    ! grep -q -- --restart err || die "--restart contradicts --resume-from"
+    unfit "resume from another fold" "is of fold 2, this job is fold 1" one.json \
+        --resume-from there/a/fold_2/checkpoint_latest.pth
+done
+refuse "init from JSON, two ranks" "init-from.*c.json" 2 c.json --init-from c.json --data-dir data "${dirs[@]}"
+ok 1 one.json --resume-from $latest --data-dir data "${dirs[@]}" --check
+
+# --restart removes nothing as long as the run can still be refused.
+cp -r there before
+restart=(--restart --data-dir "$packed" --output-dir there --log-dir logs)
+refuse "restart, group too large" "group-size" 1 c.json "${restart[@]}" --group-size 2
+refuse "restart, group too large" "group-size" 2 c.json "${restart[@]}" --group-size 3
+refuse "restart, no weights" "c.json" 1 c.json "${restart[@]}" --init-from c.json
+refuse "restart from what it removes" "init-from.*--restart" 1 c.json "${restart[@]}" --init-from $latest
+refuse "restart, no data" "nodata" 1 c.json "${restart[@]}" --data-dir nodata
+diff -r there before || die "--restart touched something"
+# Another fold's results under this fold's name are not taken for it.
+rm -r before/a/fold_1 && cp -r before/a/fold_2 before/a/fold_1
+train 1 c.json --data-dir "$packed" --output-dir before --log-dir logs
+[ $rc = 1 ] && grep -q 'is of fold 2, this job is fold 1' err || die "fold 2 as fold 1"
+rm -rf there before
+
 # Folders.
 touch file
 refuse "output is a file" "output-dir.*file" 1 c.json --data-dir data --output-dir file --log-dir logs
