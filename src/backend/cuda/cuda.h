@@ -1,0 +1,92 @@
+/* Private to backend/cuda: the device, and one function set an op. Host code here knows no CUDA
+ * header; all it asks of the device goes through kernels.h.
+ *
+ * Values: images [n, C, H, W] of kind COMPUTE or EXACT lie as [n][H][W][C rounded up to 8]; every
+ * other value is a plain array. COMPUTE is bfloat16 under SC_BF16_MIXED, else float; EXACT is
+ * float. Parameters are floats whose count is rounded up to 8: a convolution's weight as
+ * [O][k][k][C], both channel counts rounded up, all others as PyTorch has them.
+ */
+#ifndef SC_BACKEND_CUDA_CUDA_H
+#define SC_BACKEND_CUDA_CUDA_H
+
+#include "kernels.h"
+#include "superclip/backend.h"
+
+enum { CUDA_FAULTS = 4 };
+typedef enum cuda_fault { FAULT_AUGMENT, FAULT_EMBED, FAULT_SELECT, FAULT_LOSS } cuda_fault;
+
+typedef struct cuda_device {
+    sc_device head;
+    void *stream;
+    sc_cuda_device_facts facts;
+    float *table;     /* device: sc_normalize_table */
+    float *constants; /* device: of the AdamW step being queued, [8] */
+    int *faults;      /* device: [CUDA_FAULTS] bad indices met by kernels, see sync */
+    char *staging;    /* host: what collectives over host memory travel through */
+    size_t staging_bytes;
+    sc_status broken; /* the first failure of a call that cannot return one */
+} cuda_device;
+
+typedef struct cuda_op {
+    /* saved and scratch begin as 0. NULL: needs none. */
+    sc_status (*memory)(cuda_device *d, const sc_op_node *n, size_t *saved, size_t *scratch);
+    sc_status (*forward)(cuda_device *d, const sc_op_node *n);
+    sc_status (*backward)(cuda_device *d, const sc_op_node *n); /* NULL: no gradient flows */
+} cuda_op;
+extern const cuda_op cuda_op_augment, cuda_op_batch_norm, cuda_op_max_pool, cuda_op_avg_pool,
+    cuda_op_add, cuda_op_layer_norm, cuda_op_embed, cuda_op_attention, cuda_op_select_row,
+    cuda_op_l2_normalize, cuda_op_group_mean, cuda_op_all_gather, cuda_op_superclip_loss;
+
+/* SC_OK, or the failure of a launcher with CUDA's words. */
+sc_status cuda_check(int error, const char *what);
+#define CUDA_TRY(call, what) SC_TRY(cuda_check((call), (what)))
+
+static inline int64_t cuda_round8(int64_t n)
+{
+    return (n + 7) / 8 * 8;
+}
+static inline size_t cuda_align(size_t bytes)
+{
+    return (bytes + 255) / 256 * 256;
+}
+bool cuda_image(const sc_value_desc *v); /* lies channels last */
+sc_cuda_type cuda_type(const cuda_device *d, const sc_value_desc *v);
+size_t cuda_value_bytes(const sc_device *d, const sc_value_desc *v);
+int64_t cuda_stored(const sc_value_desc *v); /* elements, padding included */
+int64_t cuda_rows(const sc_value_desc *v);   /* product of all dimensions but the last */
+int cuda_width(const sc_value_desc *v);      /* the last dimension */
+sc_status cuda_upload(sc_device *d, const sc_value_desc *v, const void *host, void *value);
+sc_status cuda_download(sc_device *d, const sc_value_desc *v, const void *value, void *host);
+size_t cuda_param_elements(const sc_device *d, const sc_param_desc *p);
+void cuda_param_import(sc_device *d, const sc_param_desc *p, const void *host, void *value);
+void cuda_param_export(sc_device *d, const sc_param_desc *p, const void *value, void *host);
+
+static inline sc_cuda_in cuda_in(const cuda_device *d, const sc_node_value *v)
+{
+    return (sc_cuda_in){v->data, cuda_type(d, &v->desc)};
+}
+static inline sc_cuda_out cuda_out(const cuda_device *d, const sc_node_value *v)
+{
+    return (sc_cuda_out){v->data, cuda_type(d, &v->desc), false};
+}
+/* The gradient that arrives at an output, and the one an input wants (p may be NULL). */
+static inline sc_cuda_in cuda_grad_in(const cuda_device *d, const sc_node_value *v)
+{
+    return (sc_cuda_in){v->grad, cuda_type(d, &v->desc)};
+}
+static inline sc_cuda_out cuda_grad_out(const cuda_device *d, const sc_node_value *v)
+{
+    return (sc_cuda_out){v->grad, cuda_type(d, &v->desc), v->accumulate};
+}
+
+/* Collectives of a communicator over host memory, for device buffers: they wait for the stream.
+ * Their staging memory is reserved while programs are prepared. */
+sc_status cuda_reserve_staging(cuda_device *d, size_t bytes);
+sc_status cuda_all_reduce(cuda_device *d, const sc_comm *c, double *buf, size_t count);
+/* counts: elements of every rank; recv holds all of them, send the own ones. */
+sc_status cuda_all_gather(cuda_device *d, const sc_comm *c, const void *send, void *recv,
+                          const int64_t *counts, sc_dtype dtype);
+
+const sc_backend *sc_backend_cuda(void);
+
+#endif

@@ -1,0 +1,211 @@
+/* The device: memory, stream, op table, AdamW. */
+#include "cuda.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const cuda_op *const ops[SC_OP_COUNT] = {
+    [SC_OP_AUGMENT] = &cuda_op_augment,
+    [SC_OP_BATCH_NORM] = &cuda_op_batch_norm,
+    [SC_OP_MAX_POOL] = &cuda_op_max_pool,
+    [SC_OP_AVG_POOL] = &cuda_op_avg_pool,
+    [SC_OP_ADD] = &cuda_op_add,
+    [SC_OP_LAYER_NORM] = &cuda_op_layer_norm,
+    [SC_OP_EMBED] = &cuda_op_embed,
+    [SC_OP_ATTENTION] = &cuda_op_attention,
+    [SC_OP_SELECT_ROW] = &cuda_op_select_row,
+    [SC_OP_L2_NORMALIZE] = &cuda_op_l2_normalize,
+    [SC_OP_GROUP_MEAN] = &cuda_op_group_mean,
+    [SC_OP_ALL_GATHER] = &cuda_op_all_gather,
+    [SC_OP_SUPERCLIP_LOSS] = &cuda_op_superclip_loss,
+};
+
+sc_status cuda_check(int error, const char *what)
+{
+    if (error == 0)
+        return SC_OK;
+    return sc_fail(SC_EINTERNAL, "cuda: %s: %s", what, sc_cuda_error_text(error));
+}
+
+static void cuda_close(sc_device *head)
+{
+    cuda_device *d = (cuda_device *)head;
+    if (d == NULL)
+        return;
+    (void)sc_cuda_free(d->table);
+    (void)sc_cuda_free(d->constants);
+    (void)sc_cuda_free(d->faults);
+    if (d->stream != NULL)
+        (void)sc_cuda_stream_free(d->stream);
+    free(d->staging);
+    free(d);
+}
+
+static sc_status fill_device(cuda_device *d)
+{
+    float table[3][256];
+    void *p = NULL;
+    CUDA_TRY(sc_cuda_stream_new(&d->stream), "no stream");
+    CUDA_TRY(sc_cuda_malloc(sizeof table, &p), "no memory for the pixel table");
+    d->table = p;
+    CUDA_TRY(sc_cuda_malloc(8 * sizeof(float), &p), "no memory");
+    d->constants = p;
+    CUDA_TRY(sc_cuda_malloc(CUDA_FAULTS * sizeof(int), &p), "no memory");
+    d->faults = p;
+    CUDA_TRY(sc_cuda_zero(d->stream, d->faults, CUDA_FAULTS * sizeof(int)), "clearing");
+    sc_normalize_table(table);
+    CUDA_TRY(sc_cuda_copy(d->stream, d->table, table, sizeof table), "copying the pixel table");
+    return cuda_check(sc_cuda_stream_wait(d->stream), "the first copies");
+}
+
+static sc_status cuda_open(const sc_device_options *o, sc_device **out)
+{
+    int count = 0, failed = sc_cuda_devices(&count);
+    if (failed != 0)
+        return sc_fail(SC_EUNSUPPORTED, "cuda: no device: %s", sc_cuda_error_text(failed));
+    if (count < 1)
+        return sc_fail(SC_EUNSUPPORTED, "cuda: the driver knows no device");
+    cuda_device *d = sc_alloc(1, sizeof *d);
+    if (d == NULL)
+        return SC_ENOMEM;
+    sc_status status = SC_OK;
+    failed = sc_cuda_use(0, &d->facts);
+    if (failed != 0)
+        status = sc_fail(SC_EUNSUPPORTED, "cuda: device 0: %s", sc_cuda_error_text(failed));
+    else if (d->facts.major < 8)
+        status = sc_fail(SC_EUNSUPPORTED, "cuda: %s is sm_%d%d; sm_80 or newer is needed",
+                         d->facts.name, d->facts.major, d->facts.minor);
+    else
+        status = fill_device(d);
+    if (status != SC_OK) {
+        cuda_close(&d->head);
+        return status;
+    }
+    d->head.backend = sc_backend_cuda();
+    d->head.precision = o->precision == SC_BF16_MIXED ? SC_BF16_MIXED : SC_FP32;
+    d->head.threads = o->threads;
+    (void)snprintf(d->head.description, sizeof d->head.description, "cuda: %s, sm_%d%d, %s",
+                   d->facts.name, d->facts.major, d->facts.minor,
+                   d->head.precision == SC_BF16_MIXED ? "bf16" : "fp32");
+    *out = &d->head;
+    return SC_OK;
+}
+
+static sc_status cuda_alloc(sc_device *head, size_t bytes, void **out)
+{
+    cuda_device *d = (cuda_device *)head;
+    bytes = cuda_align(bytes > 0 ? bytes : 1);
+    int failed = sc_cuda_malloc(bytes, out);
+    if (failed != 0)
+        return sc_fail(SC_ENOMEM, "cuda: %zu bytes on the device: %s", bytes,
+                       sc_cuda_error_text(failed));
+    return cuda_check(sc_cuda_zero(d->stream, *out, bytes), "clearing memory");
+}
+static void cuda_free(sc_device *head, void *p)
+{
+    cuda_device *d = (cuda_device *)head;
+    if (p != NULL && cuda_check(sc_cuda_free(p), "freeing memory") != SC_OK && d->broken == SC_OK)
+        d->broken = SC_EINTERNAL;
+}
+
+static sc_status cuda_supports(const sc_device *d, const sc_op_node *n)
+{
+    (void)d;
+    if (ops[n->op] == NULL)
+        return sc_fail(SC_EUNSUPPORTED, "cuda: this op has no kernel in this build");
+    return SC_OK;
+}
+static sc_status cuda_node_memory(sc_device *d, const sc_op_node *n, size_t *saved, size_t *scratch)
+{
+    *saved = *scratch = 0;
+    SC_TRY(cuda_supports(d, n));
+    return ops[n->op]->memory != NULL ? ops[n->op]->memory((cuda_device *)d, n, saved, scratch)
+                                      : SC_OK;
+}
+static sc_status cuda_prepare(sc_device *d, const sc_op_node *n, void **state)
+{
+    *state = NULL;
+    return cuda_supports(d, n);
+}
+static void cuda_release(sc_device *d, void *state)
+{
+    (void)d;
+    (void)state;
+}
+static sc_status cuda_forward(sc_device *d, const sc_op_node *n, void *state)
+{
+    (void)state;
+    return ops[n->op]->forward((cuda_device *)d, n);
+}
+static sc_status cuda_backward(sc_device *d, const sc_op_node *n, void *state)
+{
+    (void)state;
+    return ops[n->op]->backward != NULL ? ops[n->op]->backward((cuda_device *)d, n) : SC_OK;
+}
+
+static sc_status cuda_adamw(sc_device *head, const sc_adamw *o, size_t count, void *value,
+                            const void *grad, void *m, void *v)
+{
+    cuda_device *d = (cuda_device *)head;
+    const double c1 = 1 - pow(o->beta1, (double)o->step), c2 = 1 - pow(o->beta2, (double)o->step);
+    const float c[8] = {(float)(1 - o->lr * o->weight_decay),
+                        (float)o->beta1,
+                        (float)(1 - o->beta1),
+                        (float)o->beta2,
+                        (float)(1 - o->beta2),
+                        (float)(o->lr / c1),
+                        (float)sqrt(c2),
+                        (float)o->eps};
+    CUDA_TRY(sc_cuda_copy(d->stream, d->constants, c, sizeof c), "the constants of AdamW");
+    return cuda_check(
+        sc_cuda_adamw(d->stream, value, grad, m, v, NULL, (int64_t)count, d->constants), "AdamW");
+}
+
+static sc_status cuda_sync(sc_device *head)
+{
+    static const char *const what[CUDA_FAULTS] = {
+        [FAULT_AUGMENT] = "augment: the draws of row %d leave the image",
+        [FAULT_EMBED] = "embed: the token of element %d is not in the vocabulary",
+        [FAULT_SELECT] = "select_row: the row of text %d does not exist",
+        [FAULT_LOSS] = "superclip_loss: the label of row %d is no class"};
+    cuda_device *d = (cuda_device *)head;
+    int faults[CUDA_FAULTS] = {0};
+    CUDA_TRY(sc_cuda_copy(d->stream, faults, d->faults, sizeof faults), "reading faults");
+    CUDA_TRY(sc_cuda_stream_wait(d->stream), "the work that was queued");
+    for (int i = 0; i < CUDA_FAULTS; i++)
+        if (faults[i] != 0) {
+            char text[128];
+            (void)snprintf(text, sizeof text, what[i], faults[i] - 1);
+            CUDA_TRY(sc_cuda_zero(d->stream, d->faults, sizeof faults), "clearing faults");
+            return sc_fail(SC_EINTERNAL, "%s", text);
+        }
+    return d->broken;
+}
+
+const sc_backend *sc_backend_cuda(void)
+{
+    static const sc_backend cuda = {
+        .name = "cuda",
+        .real = SC_F32,
+        .open = cuda_open,
+        .close = cuda_close,
+        .alloc = cuda_alloc,
+        .free = cuda_free,
+        .value_bytes = cuda_value_bytes,
+        .upload = cuda_upload,
+        .download = cuda_download,
+        .param_elements = cuda_param_elements,
+        .param_import = cuda_param_import,
+        .param_export = cuda_param_export,
+        .supports = cuda_supports,
+        .node_memory = cuda_node_memory,
+        .prepare = cuda_prepare,
+        .release = cuda_release,
+        .forward = cuda_forward,
+        .backward = cuda_backward,
+        .adamw = cuda_adamw,
+        .sync = cuda_sync,
+    };
+    return &cuda;
+}

@@ -1,0 +1,135 @@
+/* Ops of the text tower and the loss: embed, select_row, attention, superclip_loss. */
+#include "cuda.h"
+
+/* ---- embed ---- */
+static sc_status embed_forward(cuda_device *d, const sc_op_node *n)
+{
+    return cuda_check(sc_cuda_embed(d->stream, n->in[0].data, n->params[0].value,
+                                    n->params[1].value, n->out[0].data, n->in[0].desc.shape.d[0],
+                                    (int)n->in[0].desc.shape.d[1], cuda_width(&n->out[0].desc),
+                                    (int)n->params[0].desc.shape.d[0], &d->faults[FAULT_EMBED]),
+                      "embed");
+}
+static sc_status embed_backward(cuda_device *d, const sc_op_node *n)
+{
+    const sc_node_param *table = &n->params[0];
+    if (table->grad != NULL)
+        CUDA_TRY(sc_cuda_zero(d->stream, table->grad,
+                              cuda_param_elements(&d->head, &table->desc) * sizeof(float)),
+                 "embed");
+    return cuda_check(sc_cuda_embed_back(d->stream, n->in[0].data, n->out[0].grad, table->grad,
+                                         n->params[1].grad, n->in[0].desc.shape.d[0],
+                                         (int)n->in[0].desc.shape.d[1], cuda_width(&n->out[0].desc),
+                                         (int)table->desc.shape.d[0],
+                                         (int)n->params[1].desc.shape.d[0]),
+                      "embed");
+}
+const cuda_op cuda_op_embed = {NULL, embed_forward, embed_backward};
+
+/* ---- select_row ---- */
+static sc_status select_forward(cuda_device *d, const sc_op_node *n)
+{
+    const int64_t *x = n->in[0].desc.shape.d;
+    return cuda_check(sc_cuda_select_row(d->stream, cuda_in(d, &n->in[0]), n->in[1].data,
+                                         cuda_out(d, &n->out[0]), x[0], (int)x[1], (int)x[2],
+                                         &d->faults[FAULT_SELECT]),
+                      "select_row");
+}
+static sc_status select_backward(cuda_device *d, const sc_op_node *n)
+{
+    const int64_t *x = n->in[0].desc.shape.d;
+    if (n->in[0].grad == NULL)
+        return SC_OK;
+    return cuda_check(sc_cuda_select_row_back(d->stream, cuda_grad_in(d, &n->out[0]), n->in[1].data,
+                                              cuda_grad_out(d, &n->in[0]), x[0], (int)x[1],
+                                              (int)x[2]),
+                      "select_row");
+}
+const cuda_op cuda_op_select_row = {NULL, select_forward, select_backward};
+
+/* ---- attention: saved = log-sum-exps [T][heads][L] ---- */
+static sc_cuda_attention attention_of(const sc_op_node *n)
+{
+    const int64_t *y = n->out[0].desc.shape.d;
+    return (sc_cuda_attention){y[0], (int)y[1], (int)y[2], n->attrs.heads};
+}
+static sc_status attention_memory(cuda_device *d, const sc_op_node *n, size_t *saved,
+                                  size_t *scratch)
+{
+    const sc_cuda_attention a = attention_of(n);
+    (void)d;
+    (void)scratch;
+    if (a.length > SC_CUDA_MAX_LENGTH || a.width / a.heads > SC_CUDA_MAX_HEAD)
+        return sc_fail(SC_EUNSUPPORTED,
+                       "cuda: attention over %d tokens with heads of %d: at most "
+                       "%d and %d",
+                       a.length, a.width / a.heads, SC_CUDA_MAX_LENGTH, SC_CUDA_MAX_HEAD);
+    *saved = (size_t)a.texts * (size_t)a.heads * (size_t)a.length * sizeof(float);
+    return SC_OK;
+}
+static sc_status attention_forward(cuda_device *d, const sc_op_node *n)
+{
+    const sc_cuda_attention a = attention_of(n);
+    return cuda_check(sc_cuda_attention_run(d->stream, &a, cuda_in(d, &n->in[0]),
+                                            cuda_out(d, &n->out[0]), n->saved),
+                      "attention");
+}
+static sc_status attention_backward(cuda_device *d, const sc_op_node *n)
+{
+    const sc_cuda_attention a = attention_of(n);
+    if (n->in[0].grad == NULL)
+        return SC_OK;
+    return cuda_check(sc_cuda_attention_back(d->stream, &a, cuda_in(d, &n->in[0]),
+                                             cuda_grad_in(d, &n->out[0]), n->saved,
+                                             cuda_grad_out(d, &n->in[0])),
+                      "attention");
+}
+const cuda_op cuda_op_attention = {attention_memory, attention_forward, attention_backward};
+
+/* ---- superclip_loss ---- */
+static sc_cuda_loss loss_of(const cuda_device *d, const sc_op_node *n)
+{
+    const sc_loss_attrs *a = &n->attrs.loss;
+    return (sc_cuda_loss){.rows = n->in[0].desc.shape.d[0],
+                          .classes = n->in[1].desc.shape.d[0],
+                          .width = n->in[0].desc.shape.d[1],
+                          .x = n->in[0].data,
+                          .t = n->in[1].data,
+                          .labels = n->in[2].data,
+                          .weights = n->in[3].data,
+                          .tau = n->params[0].value,
+                          .superclip = a->superclip,
+                          .focal = a->focal,
+                          .multi_positive = a->multi_positive,
+                          .class_weight = a->class_weight,
+                          .contrastive_weight = a->contrastive_weight,
+                          .focal_alpha = a->focal_alpha,
+                          .focal_gamma = a->focal_gamma,
+                          .tau0 = a->tau0,
+                          .saved = n->saved,
+                          .work = n->scratch,
+                          .fault = &d->faults[FAULT_LOSS]};
+}
+static sc_status loss_memory(cuda_device *d, const sc_op_node *n, size_t *saved, size_t *scratch)
+{
+    const int64_t rows = n->in[0].desc.shape.d[0], classes = n->in[1].desc.shape.d[0];
+    (void)d;
+    *saved = sc_cuda_loss_doubles(rows, classes) * sizeof(double);
+    *scratch = (size_t)(rows * classes + rows) * sizeof(double);
+    return SC_OK;
+}
+static sc_status loss_forward(cuda_device *d, const sc_op_node *n)
+{
+    const sc_cuda_loss l = loss_of(d, n);
+    return cuda_check(sc_cuda_loss_forward(d->stream, &l, n->out[0].data, n->out[1].data),
+                      "superclip_loss");
+}
+static sc_status loss_backward(cuda_device *d, const sc_op_node *n)
+{
+    const sc_cuda_loss l = loss_of(d, n);
+    return cuda_check(sc_cuda_loss_backward(d->stream, &l, n->out[0].grad, n->out[1].grad,
+                                            cuda_grad_out(d, &n->in[0]),
+                                            cuda_grad_out(d, &n->in[1]), n->params[0].grad),
+                      "superclip_loss");
+}
+const cuda_op cuda_op_superclip_loss = {loss_memory, loss_forward, loss_backward};

@@ -1,0 +1,68 @@
+/* The few calls of CUDA's runtime that host code needs, behind plain types. */
+#include "device.cuh"
+
+#include <stdio.h>
+
+extern "C" const char *sc_cuda_error_text(int error)
+{
+    return cudaGetErrorString(static_cast<cudaError_t>(error));
+}
+
+extern "C" int sc_cuda_devices(int *count)
+{
+    *count = 0;
+    return static_cast<int>(cudaGetDeviceCount(count));
+}
+
+extern "C" int sc_cuda_use(int device, sc_cuda_device_facts *facts)
+{
+    cudaDeviceProp p;
+    cudaError_t e = cudaSetDevice(device);
+    if (e == cudaSuccess)
+        e = cudaGetDeviceProperties(&p, device);
+    if (e != cudaSuccess)
+        return static_cast<int>(e);
+    snprintf(facts->name, sizeof facts->name, "%.*s", static_cast<int>(sizeof facts->name) - 1,
+             p.name);
+    facts->major = p.major;
+    facts->minor = p.minor;
+    facts->processors = p.multiProcessorCount;
+    facts->memory = p.totalGlobalMem;
+    return 0;
+}
+
+extern "C" int sc_cuda_stream_new(void **stream)
+{
+    cudaStream_t s = nullptr;
+    cudaError_t e = cudaStreamCreateWithFlags(&s, cudaStreamNonBlocking);
+    *stream = s;
+    return static_cast<int>(e);
+}
+extern "C" int sc_cuda_stream_free(void *stream)
+{
+    return static_cast<int>(cudaStreamDestroy(sc_cuda_queue(stream)));
+}
+extern "C" int sc_cuda_stream_wait(void *stream)
+{
+    return static_cast<int>(cudaStreamSynchronize(sc_cuda_queue(stream)));
+}
+
+extern "C" int sc_cuda_malloc(size_t bytes, void **p)
+{
+    *p = nullptr;
+    return static_cast<int>(cudaMalloc(p, bytes));
+}
+extern "C" int sc_cuda_free(void *p)
+{
+    return static_cast<int>(cudaFree(p));
+}
+
+extern "C" int sc_cuda_copy(void *stream, void *to, const void *from, size_t bytes)
+{
+    return static_cast<int>(
+        cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, sc_cuda_queue(stream)));
+}
+extern "C" int sc_cuda_zero(void *stream, void *p, size_t bytes)
+{
+    return static_cast<int>(cudaMemsetAsync(p, 0, bytes, sc_cuda_queue(stream)));
+}

@@ -1,0 +1,190 @@
+/* A stand-in for CUDA's header, for tests only: the .cu files compile as C++ and run on the host.
+ *
+ * A launch runs its blocks one after another; the threads of a block are fibres that change hands
+ * at
+ * __syncthreads and at warp functions. What the device leaves undefined is a fault here: a barrier
+ * or a warp function that not all its threads reach from the same place, a shuffle from a lane
+ * outside the mask, more shared memory or threads than a launch may have, writing behind shared
+ * memory. Shared memory starts as 0xff bytes (NaN) in every block. Threads run in ascending or
+ * descending order (shim_set_order): a missing barrier shows as a different result.
+ */
+#ifndef SC_TESTS_CUDA_SHIM_RUNTIME_H
+#define SC_TESTS_CUDA_SHIM_RUNTIME_H
+
+#include "shim.h"
+
+#include <math.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#define SC_CUDA_SHIM 1
+#define __global__
+#define __device__
+#define __host__
+#define __forceinline__ inline
+#define __launch_bounds__(...)
+
+struct alignas(16) uint4 {
+    unsigned x, y, z, w;
+};
+struct alignas(16) float4 {
+    float x, y, z, w;
+};
+struct alignas(8) uint2 {
+    unsigned x, y;
+};
+struct dim3 {
+    unsigned x, y, z;
+    constexpr dim3(unsigned a = 1, unsigned b = 1, unsigned c = 1) : x(a), y(b), z(c) {}
+};
+
+#define threadIdx (shim_here()->thread)
+#define blockIdx (shim_here()->block)
+#define blockDim (shim_here()->block_dim)
+#define gridDim (shim_here()->grid_dim)
+
+inline void __syncthreads(const char *file = __builtin_FILE(), int line = __builtin_LINE())
+{
+    shim_barrier(file, line);
+}
+inline void __syncwarp(unsigned mask = 0xffffffffu, const char *file = __builtin_FILE(),
+                       int line = __builtin_LINE())
+{
+    shim_exchange(mask, 0, (int)shim_here()->lane, file, line);
+}
+
+template <typename T>
+inline T shim_shuffle(unsigned mask, T value, int from, const char *file, int line)
+{
+    static_assert(sizeof(T) <= sizeof(uint64_t), "a shuffle moves at most 8 bytes");
+    uint64_t bits = 0;
+    memcpy(&bits, &value, sizeof value);
+    bits = shim_exchange(mask, bits, from, file, line);
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+template <typename T>
+inline T __shfl_xor_sync(unsigned mask, T value, int lanes, const char *file = __builtin_FILE(),
+                         int line = __builtin_LINE())
+{
+    return shim_shuffle(mask, value, (int)shim_here()->lane ^ lanes, file, line);
+}
+template <typename T>
+inline T __shfl_sync(unsigned mask, T value, int from, const char *file = __builtin_FILE(),
+                     int line = __builtin_LINE())
+{
+    return shim_shuffle(mask, value, from & 31, file, line);
+}
+inline unsigned __ballot_sync(unsigned mask, int vote, const char *file = __builtin_FILE(),
+                              int line = __builtin_LINE())
+{
+    return shim_ballot(mask, vote, file, line);
+}
+inline int __any_sync(unsigned mask, int vote, const char *file = __builtin_FILE(),
+                      int line = __builtin_LINE())
+{
+    return shim_ballot(mask, vote, file, line) != 0;
+}
+
+inline int atomicMax(int *p, int v)
+{
+    int old = *p;
+    *p = v > old ? v : old;
+    return old;
+}
+inline int atomicOr(int *p, int v)
+{
+    int old = *p;
+    *p = old | v;
+    return old;
+}
+
+inline int min(int a, int b)
+{
+    return a < b ? a : b;
+}
+inline int max(int a, int b)
+{
+    return a > b ? a : b;
+}
+
+/* The files are compiled with -ffp-contract=off: these round as they are told. */
+inline float __fmul_rn(float a, float b)
+{
+    return a * b;
+}
+inline float __fadd_rn(float a, float b)
+{
+    return a + b;
+}
+inline float __fdiv_rn(float a, float b)
+{
+    return a / b;
+}
+inline float __fsqrt_rn(float a)
+{
+    return sqrtf(a);
+}
+
+#define SC_LAUNCH(kernel, grid, block, shared, stream, ...) \
+    shim_launch((grid), (block), (shared), (stream), [&] { kernel(__VA_ARGS__); })
+#define SC_UNROLL
+#define SC_SHARED(type, name, count) \
+    static char name##_tag;          \
+    type *const name = (type *)shim_shared(&name##_tag, sizeof(type) * (size_t)(count))
+#define SC_SHARED_DYNAMIC(type, name) type *const name = (type *)shim_shared_dynamic()
+
+/* ---- the runtime ---- */
+typedef enum cudaError_t {
+    cudaSuccess = 0,
+    cudaErrorInvalidValue = 1,
+    cudaErrorMemoryAllocation = 2,
+    cudaErrorInvalidConfiguration = 9,
+    cudaErrorInvalidDevice = 101,
+    cudaErrorLaunchFailure = 719
+} cudaError_t;
+typedef struct shim_stream *cudaStream_t;
+typedef enum cudaMemcpyKind { cudaMemcpyDefault = 4 } cudaMemcpyKind;
+typedef enum cudaFuncAttribute {
+    cudaFuncAttributeMaxDynamicSharedMemorySize = 8
+} cudaFuncAttribute;
+enum { cudaStreamNonBlocking = 1 };
+typedef struct cudaDeviceProp {
+    char name[256];
+    size_t totalGlobalMem, sharedMemPerBlockOptin;
+    int major, minor, multiProcessorCount;
+} cudaDeviceProp;
+
+cudaError_t cudaGetLastError(void);
+const char *cudaGetErrorString(cudaError_t e);
+cudaError_t cudaGetDeviceCount(int *count);
+cudaError_t cudaSetDevice(int device);
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int device);
+cudaError_t cudaMalloc(void **p, size_t bytes);
+cudaError_t cudaFree(void *p);
+cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind,
+                            cudaStream_t stream);
+cudaError_t cudaMemsetAsync(void *p, int value, size_t bytes, cudaStream_t stream);
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned flags);
+cudaError_t cudaStreamDestroy(cudaStream_t stream);
+cudaError_t cudaStreamSynchronize(cudaStream_t stream);
+cudaError_t shim_func_limit(const void *kernel, cudaFuncAttribute a, int value);
+template <typename F>
+inline cudaError_t cudaFuncSetAttribute(F *kernel, cudaFuncAttribute a, int value)
+{
+    return shim_func_limit((const void *)kernel, a, value);
+}
+
+struct shim_config {
+    dim3 grid, block;
+    size_t shared;
+};
+void shim_run(const shim_config &c, void (*body)(void *), void *context);
+template <typename F> void shim_launch(dim3 grid, dim3 block, size_t shared, cudaStream_t, F body)
+{
+    shim_run(
+        {grid, block, shared}, [](void *f) { (*(F *)f)(); }, &body);
+}
+
+#endif

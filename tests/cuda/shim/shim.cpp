@@ -1,0 +1,494 @@
+/* The fibres behind the stand-in for CUDA: see cuda_runtime.h. One host thread runs one launch at a
+ * time; several host threads may run launches at once (ranks). x86-64 only.
+ */
+#include "cuda_runtime.h"
+
+#include <atomic>
+#include <map>
+#include <memory>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string>
+#include <sys/mman.h>
+#include <vector>
+
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/common_interface_defs.h>
+#define WITH_ASAN 1
+#else
+#define WITH_ASAN 0
+#endif
+
+enum { STACK = 64 << 10, GUARD = WITH_ASAN ? 0 : 64, LIMIT_SHARED = 48 << 10 };
+static const unsigned char guard_byte = 0xa5;
+
+extern "C" void shim_switch(void **from, void *to);
+asm(R"(
+    .text
+    .type shim_switch, @function
+shim_switch:
+    pushq %rbp
+    pushq %rbx
+    pushq %r12
+    pushq %r13
+    pushq %r14
+    pushq %r15
+    movq %rsp, (%rdi)
+    movq %rsi, %rsp
+    popq %r15
+    popq %r14
+    popq %r13
+    popq %r12
+    popq %rbx
+    popq %rbp
+    ret
+    .size shim_switch, .-shim_switch
+)");
+
+namespace
+{
+enum state { READY, AT_BARRIER, AT_WARP, DONE };
+struct fibre {
+    void *sp = nullptr;
+    char *stack = nullptr;
+    state s = DONE;
+    shim_place place;
+    unsigned mask;
+    uint64_t value, result;
+    int from;
+    const char *file;
+    int line;
+#if WITH_ASAN
+    void *fake = nullptr;
+#endif
+};
+struct shared_piece {
+    char *p;
+    size_t bytes;
+};
+struct machine {
+    std::vector<fibre> fibres;
+    std::map<const void *, shared_piece> pieces; /* of the running block */
+    char *dynamic = nullptr;
+    size_t dynamic_bytes = 0;
+    void *main_sp = nullptr;
+    fibre *current = nullptr;
+    void (*body)(void *) = nullptr;
+    void *context = nullptr;
+    bool descending = false;
+    cudaError_t last = cudaSuccess;
+    std::string fault;
+#if WITH_ASAN
+    void *main_fake = nullptr;
+    const void *main_bottom = nullptr;
+    size_t main_size = 0;
+#endif
+    ~machine()
+    {
+        for (fibre &f : fibres)
+            if (f.stack)
+                munmap(f.stack, STACK);
+    }
+};
+thread_local machine m;
+std::atomic<long> launches{0}, allocations{0};
+
+void set_fault(const char *what, const fibre *f)
+{
+    char text[400];
+    if (f)
+        snprintf(text, sizeof text, "%s: block (%u,%u,%u) thread (%u,%u,%u) at %s:%d", what,
+                 f->place.block.x, f->place.block.y, f->place.block.z, f->place.thread.x,
+                 f->place.thread.y, f->place.thread.z, f->file ? f->file : "its end", f->line);
+    else
+        snprintf(text, sizeof text, "%s", what);
+    if (m.fault.empty())
+        m.fault = text;
+    m.last = cudaErrorLaunchFailure;
+}
+
+void to_main(bool last)
+{
+    fibre *f = m.current;
+#if WITH_ASAN
+    __sanitizer_start_switch_fiber(last ? nullptr : &f->fake, m.main_bottom, m.main_size);
+#endif
+    (void)last;
+    shim_switch(&f->sp, m.main_sp);
+#if WITH_ASAN
+    __sanitizer_finish_switch_fiber(f->fake, &m.main_bottom, &m.main_size);
+#endif
+}
+void to_fibre(fibre *f)
+{
+    m.current = f;
+#if WITH_ASAN
+    __sanitizer_start_switch_fiber(&m.main_fake, f->stack, STACK);
+#endif
+    shim_switch(&m.main_sp, f->sp);
+#if WITH_ASAN
+    __sanitizer_finish_switch_fiber(m.main_fake, nullptr, nullptr);
+#endif
+    m.current = nullptr;
+}
+void fibre_main()
+{
+#if WITH_ASAN
+    __sanitizer_finish_switch_fiber(nullptr, &m.main_bottom, &m.main_size);
+#endif
+    m.body(m.context);
+    m.current->s = DONE;
+    m.current->file = nullptr;
+    m.current->line = 0;
+    to_main(true);
+    abort(); /* a finished fibre is never entered again */
+}
+void start(fibre *f)
+{
+    if (!f->stack) {
+        f->stack = (char *)mmap(nullptr, STACK, PROT_READ | PROT_WRITE,
+                                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        if (f->stack == MAP_FAILED)
+            abort();
+    }
+    void **top = (void **)(f->stack + STACK);
+    top[-1] = nullptr; /* keeps the entry's stack at 16 bytes + 8 */
+    top[-2] = (void *)fibre_main;
+    for (int i = 3; i <= 8; i++)
+        top[-i] = nullptr;
+    f->sp = top - 8;
+    f->s = READY;
+}
+
+bool same_place(const fibre *a, const fibre *b)
+{
+    return a->line == b->line && strcmp(a->file, b->file) == 0;
+}
+/* Releases the block's barrier; false: not all are there yet, or a fault. */
+bool release_barrier(size_t threads)
+{
+    for (size_t i = 0; i < threads; i++)
+        if (m.fibres[i].s != AT_BARRIER)
+            return false;
+    for (size_t i = 1; i < threads; i++)
+        if (!same_place(&m.fibres[i], &m.fibres[0])) {
+            set_fault("__syncthreads from different places", &m.fibres[i]);
+            return false;
+        }
+    for (size_t i = 0; i < threads; i++)
+        m.fibres[i].s = READY;
+    return true;
+}
+bool release_lanes(fibre *warp, size_t lanes, unsigned mask)
+{
+    fibre *first = nullptr;
+    for (unsigned l = 0; l < 32; l++) {
+        if (!(mask >> l & 1))
+            continue;
+        if (l >= lanes) {
+            set_fault("a warp function names a lane that is not there", first);
+            return false;
+        }
+        if (warp[l].s != AT_WARP || warp[l].mask != mask)
+            return false;
+        if (first && !same_place(&warp[l], first))
+            return false;
+        first = first ? first : &warp[l];
+    }
+    for (unsigned l = 0; l < 32; l++) {
+        if (!(mask >> l & 1))
+            continue;
+        int from = warp[l].from;
+        if (from < 0 || from > 31 || !(mask >> from & 1)) {
+            set_fault("a shuffle reads a lane outside its mask", &warp[l]);
+            return false;
+        }
+        warp[l].result = warp[from].value;
+    }
+    for (unsigned l = 0; l < 32; l++)
+        if (mask >> l & 1)
+            warp[l].s = READY;
+    return true;
+}
+bool release_warps(size_t threads)
+{
+    bool any = false;
+    for (size_t w = 0; w < threads; w += 32) {
+        size_t lanes = threads - w < 32 ? threads - w : 32;
+        for (size_t l = 0; l < lanes; l++)
+            if (m.fibres[w + l].s == AT_WARP)
+                any = release_lanes(&m.fibres[w], lanes, m.fibres[w + l].mask) || any;
+    }
+    return any;
+}
+
+void run_block(size_t threads)
+{
+    for (;;) {
+        bool ran = false, all_done = true;
+        for (size_t k = 0; k < threads; k++) {
+            fibre *f = &m.fibres[m.descending ? threads - 1 - k : k];
+            if (f->s == READY) {
+                to_fibre(f);
+                ran = true;
+            }
+            all_done = all_done && f->s == DONE;
+        }
+        if (all_done || !m.fault.empty())
+            return;
+        bool released = release_warps(threads);
+        released = release_barrier(threads) || released;
+        if (!m.fault.empty())
+            return;
+        if (!released && !ran) {
+            for (size_t i = 0; i < threads; i++)
+                if (m.fibres[i].s != DONE) {
+                    set_fault("not all threads reach the barrier or warp function", &m.fibres[i]);
+                    return;
+                }
+        }
+    }
+}
+
+char *piece_new(size_t bytes)
+{
+    char *p = (char *)aligned_alloc(16, (bytes + GUARD + 15) / 16 * 16);
+    if (!p)
+        abort();
+#if WITH_ASAN /* exact size: the sanitizer sees the end */
+    free(p);
+    void *q = nullptr;
+    if (posix_memalign(&q, 16, bytes ? bytes : 1))
+        abort();
+    p = (char *)q;
+#endif
+    memset(p, 0xff, bytes);
+    for (int i = 0; i < GUARD; i++)
+        p[bytes + (size_t)i] = (char)guard_byte;
+    return p;
+}
+void piece_end(char *p, size_t bytes)
+{
+    for (int i = 0; i < GUARD; i++)
+        if ((unsigned char)p[bytes + (size_t)i] != guard_byte) {
+            set_fault("shared memory was written behind its end", nullptr);
+            break;
+        }
+    free(p);
+}
+} // namespace
+
+const shim_place *shim_here(void)
+{
+    return &m.current->place;
+}
+
+void shim_barrier(const char *file, int line)
+{
+    fibre *f = m.current;
+    f->s = AT_BARRIER;
+    f->file = file;
+    f->line = line;
+    to_main(false);
+}
+uint64_t shim_exchange(unsigned mask, uint64_t value, int from, const char *file, int line)
+{
+    fibre *f = m.current;
+    f->s = AT_WARP;
+    f->mask = mask;
+    f->value = value;
+    f->from = from;
+    f->file = file;
+    f->line = line;
+    if (!(mask >> f->place.lane & 1))
+        set_fault("the caller of a warp function is not in its mask", f);
+    to_main(false);
+    return f->result;
+}
+unsigned shim_ballot(unsigned mask, int vote, const char *file, int line)
+{
+    unsigned out = 0;
+    for (int l = 0; l < 32; l++)
+        if (mask >> l & 1 && shim_exchange(mask, vote != 0, l, file, line))
+            out |= 1u << l;
+    return out;
+}
+void *shim_shared(const void *tag, size_t bytes)
+{
+    auto it = m.pieces.find(tag);
+    if (it == m.pieces.end())
+        it = m.pieces.insert({tag, {piece_new(bytes), bytes}}).first;
+    return it->second.p;
+}
+void *shim_shared_dynamic(void)
+{
+    return m.dynamic;
+}
+
+static std::atomic<int> widest{LIMIT_SHARED};
+cudaError_t shim_func_limit(const void *kernel, cudaFuncAttribute, int value)
+{
+    if (!kernel || value < 0 || value > (99 << 10)) /* what the smallest supported parts have */
+        return m.last = cudaErrorInvalidValue;
+    if (value > widest)
+        widest = value;
+    return cudaSuccess;
+}
+
+void shim_run(const shim_config &c, void (*body)(void *), void *context)
+{
+    size_t threads = (size_t)c.block.x * c.block.y * c.block.z;
+    launches++;
+    if (threads == 0 || threads > 1024 || c.block.z > 64 || c.grid.x == 0 || c.grid.y == 0 ||
+        c.grid.z == 0 || c.grid.x > 0x7fffffffu || c.grid.y > 65535 || c.grid.z > 65535 ||
+        c.shared > (size_t)widest) {
+        m.last = cudaErrorInvalidConfiguration;
+        return;
+    }
+    if (m.fibres.size() < threads)
+        m.fibres.resize(threads);
+    m.body = body;
+    m.context = context;
+    uint64_t blocks = (uint64_t)c.grid.x * c.grid.y * c.grid.z;
+    for (uint64_t k = 0; k < blocks && m.fault.empty(); k++) {
+        uint64_t b = m.descending ? blocks - 1 - k : k;
+        for (size_t t = 0; t < threads; t++) {
+            shim_place *p = &m.fibres[t].place;
+            p->thread = {(unsigned)(t % c.block.x), (unsigned)(t / c.block.x % c.block.y),
+                         (unsigned)(t / c.block.x / c.block.y)};
+            p->block = {(unsigned)(b % c.grid.x), (unsigned)(b / c.grid.x % c.grid.y),
+                        (unsigned)(b / c.grid.x / c.grid.y)};
+            p->block_dim = {c.block.x, c.block.y, c.block.z};
+            p->grid_dim = {c.grid.x, c.grid.y, c.grid.z};
+            p->lane = (unsigned)(t % 32);
+            start(&m.fibres[t]);
+        }
+        m.dynamic_bytes = c.shared;
+        m.dynamic = c.shared ? piece_new(c.shared) : nullptr;
+        run_block(threads);
+        size_t used = c.shared;
+        for (auto &piece : m.pieces) {
+            used += piece.second.bytes;
+            piece_end(piece.second.p, piece.second.bytes);
+        }
+        m.pieces.clear();
+        if (m.dynamic)
+            piece_end(m.dynamic, c.shared);
+        m.dynamic = nullptr;
+        if (used > (size_t)widest)
+            set_fault("a block uses more shared memory than it may have", nullptr);
+    }
+}
+
+void shim_set_order(int descending)
+{
+    m.descending = descending != 0;
+}
+const char *shim_fault(void)
+{
+    return m.fault.c_str();
+}
+void shim_clear_fault(void)
+{
+    m.fault.clear();
+    m.last = cudaSuccess;
+}
+long shim_launches(void)
+{
+    return launches;
+}
+long shim_allocations(void)
+{
+    return allocations;
+}
+
+cudaError_t cudaGetLastError(void)
+{
+    cudaError_t e = m.last;
+    m.last = cudaSuccess;
+    return e;
+}
+const char *cudaGetErrorString(cudaError_t e)
+{
+    switch (e) {
+    case cudaSuccess:
+        return "no error";
+    case cudaErrorInvalidValue:
+        return "invalid argument";
+    case cudaErrorMemoryAllocation:
+        return "out of memory";
+    case cudaErrorInvalidConfiguration:
+        return "invalid configuration argument";
+    case cudaErrorInvalidDevice:
+        return "invalid device ordinal";
+    case cudaErrorLaunchFailure:
+        return m.fault.empty() ? "unspecified launch failure" : m.fault.c_str();
+    }
+    return "unrecognized error code";
+}
+cudaError_t cudaGetDeviceCount(int *count)
+{
+    *count = 1;
+    return cudaSuccess;
+}
+cudaError_t cudaSetDevice(int device)
+{
+    return device == 0 ? cudaSuccess : cudaErrorInvalidDevice;
+}
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int device)
+{
+    if (device != 0)
+        return cudaErrorInvalidDevice;
+    memset(p, 0, sizeof *p);
+    snprintf(p->name, sizeof p->name, "fibres on the host");
+    p->totalGlobalMem = (size_t)1 << 30;
+    p->sharedMemPerBlockOptin = 99 << 10;
+    p->major = 8;
+    p->multiProcessorCount = 4;
+    return cudaSuccess;
+}
+cudaError_t cudaMalloc(void **p, size_t bytes)
+{
+    if (posix_memalign(p, 256, bytes ? bytes : 1))
+        return cudaErrorMemoryAllocation;
+    memset(*p, 0xff, bytes);
+    allocations++;
+    return cudaSuccess;
+}
+cudaError_t cudaFree(void *p)
+{
+    allocations -= p != nullptr;
+    free(p);
+    return cudaSuccess;
+}
+cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind, cudaStream_t)
+{
+    if (bytes && (!to || !from))
+        return cudaErrorInvalidValue;
+    if (bytes)
+        memmove(to, from, bytes);
+    return cudaSuccess;
+}
+cudaError_t cudaMemsetAsync(void *p, int value, size_t bytes, cudaStream_t)
+{
+    if (bytes)
+        memset(p, value, bytes);
+    return cudaSuccess;
+}
+struct shim_stream {
+    int alive;
+};
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned)
+{
+    *stream = new shim_stream{1};
+    return cudaSuccess;
+}
+cudaError_t cudaStreamDestroy(cudaStream_t stream)
+{
+    delete stream;
+    return cudaSuccess;
+}
+cudaError_t cudaStreamSynchronize(cudaStream_t)
+{
+    return cudaSuccess;
+}

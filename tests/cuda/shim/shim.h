@@ -1,0 +1,39 @@
+/* What the stand-in headers and the tests see of the shim. */
+#ifndef SC_TESTS_CUDA_SHIM_H
+#define SC_TESTS_CUDA_SHIM_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct shim_index {
+    unsigned x, y, z;
+} shim_index;
+typedef struct shim_place {
+    shim_index thread, block, block_dim, grid_dim;
+    unsigned lane;
+} shim_place;
+const shim_place *shim_here(void); /* of the running fibre */
+
+void shim_barrier(const char *file, int line);
+uint64_t shim_exchange(unsigned mask, uint64_t value, int from, const char *file, int line);
+unsigned shim_ballot(unsigned mask, int vote, const char *file, int line);
+void *shim_shared(const void *tag, size_t bytes);
+void *shim_shared_dynamic(void);
+
+/* For tests. Threads and blocks in descending order: of this host thread's later launches. */
+void shim_set_order(int descending);
+/* The newest fault of this host thread ("" when there was none), and forgetting it. */
+const char *shim_fault(void);
+void shim_clear_fault(void);
+/* Launches, and device allocations alive, of the whole process. */
+long shim_launches(void);
+long shim_allocations(void);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
