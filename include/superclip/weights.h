@@ -1,4 +1,5 @@
-/* weights: files that hold tensors. PyTorch's zip .pth (restricted pickle, protocol 2), safetensors.
+/* weights: files that hold tensors. PyTorch's .pth (restricted pickle; the zip format is written, the older
+ * ones and TorchScript archives are read too), safetensors.
  * Nothing in a file is ever executed: the reader interprets a closed list of opcodes and names.
  */
 #ifndef SUPERCLIP_WEIGHTS_H
@@ -68,6 +69,7 @@ typedef struct sc_pth sc_pth;
 sc_status sc_pth_open(const char *path, sc_pth **out);
 const sc_object *sc_pth_root(const sc_pth *f);
 const char *sc_pth_path(const sc_pth *f);
+bool sc_pth_is_script(const sc_pth *f); /* TorchScript: a tree of modules, each a dict of attributes */
 sc_status sc_pth_verify(sc_pth *f); /* the CRC of every tensor's storage, through a small buffer */
 sc_status sc_pth_read(sc_pth *f, const sc_object *tensor, void *dst);
 void sc_pth_close(sc_pth *f); /* NULL is fine */
@@ -95,5 +97,32 @@ sc_status sc_tensor_set_of(const char *path, const char *key, const sc_object *d
 /* metadata: alternating key, value, ..., NULL; may be NULL. */
 sc_status sc_safetensors_save(const char *path, const sc_tensor_set *set, const char *const *metadata);
 sc_status sc_safetensors_load(const char *path, sc_tensor_set *out);
+
+/* A state dict in a file of any format, told by its content: .pth of every age, a TorchScript archive (its
+ * modules' tensors under their paths), safetensors, or the index of sharded safetensors
+ * (NAME.safetensors.index.json, the shards beside it). Tensors stay in the files until they are read. */
+typedef struct sc_weights sc_weights;
+sc_status sc_weights_open(const char *path, sc_weights **out);
+sc_tensor_reader sc_weights_reader(const sc_weights *w); /* valid while w is */
+const char *sc_weights_path(const sc_weights *w);
+void sc_weights_close(sc_weights *w); /* NULL is fine */
+
+/* A published file as the parameters of one of our towers: tower "image_encoder.backbone." from torchvision's
+ * ResNets, "text_encoder." from CLIP files of OpenAI, open_clip and Hugging Face. `wanted` holds the names and
+ * shapes of ours (an SC_I64 scalar counts batches; 0 where the file has none). SC_EFORMAT names the first
+ * few tensors that are missing, misshapen, or neither ours nor of the file's other tower. The reader gives
+ * exactly the wanted ones, in the file's element types; transposed and split tensors are put right. */
+typedef struct sc_pretrained sc_pretrained;
+sc_status sc_pretrained_open(const sc_weights *w /* must live on */, const char *tower,
+                             const sc_tensor *wanted, size_t n, sc_pretrained **out);
+sc_tensor_reader sc_pretrained_reader(const sc_pretrained *p);
+void sc_pretrained_close(sc_pretrained *p); /* NULL is fine */
+
+/* The file with the published weights of an encoder ("resnet18", "clip:ViT-B/32"): `explicit_path` if given
+ * (`key` is the option that gave it), else in $SC_WEIGHTS_DIR, else in the caches that Python tools fill (torch
+ * hub, ~/.cache/clip, Hugging Face hub). The SHA-256 prefix in a file's published name is checked. SC_EUSAGE lists
+ * every place searched, the names wanted and how to get them; SC_EUNSUPPORTED: no weights are published. */
+sc_status sc_weights_find(const char *encoder, const char *key, const char *explicit_path,
+                          char **path);
 
 #endif

@@ -44,7 +44,9 @@ typedef enum sc_pickle_role {
     SC_ROLE_SEQUENCE,
     SC_ROLE_DEVICE,
     SC_ROLE_STORAGE,
-    SC_ROLE_DTYPE
+    SC_ROLE_DTYPE,
+    SC_ROLE_MODULE,      /* a class of a TorchScript archive: an object is its attributes */
+    SC_ROLE_PASS_THROUGH /* gives its first argument */
 } sc_pickle_role;
 
 typedef struct sc_pickle_global {
@@ -53,12 +55,14 @@ typedef struct sc_pickle_global {
     sc_dtype dtype; /* of storages and dtypes */
 } sc_pickle_global;
 
-typedef struct sc_pickle_storage {
+typedef struct sc_pickle_storage sc_pickle_storage;
+struct sc_pickle_storage {
+    sc_pickle_storage *next; /* all storages that a stream names */
     const char *key;
     sc_dtype dtype;
     uint64_t count;         /* elements */
     uint64_t first, length; /* the part of it that is meant: all of it, but in old files */
-} sc_pickle_storage;
+};
 
 typedef struct sc_pickle_tensor {
     const sc_pickle_storage *storage;
@@ -68,6 +72,7 @@ typedef struct sc_pickle_tensor {
     int64_t stride[SC_MAX_DIMS];
 } sc_pickle_tensor;
 
+typedef struct sc_unpickler sc_unpickler;
 typedef struct sc_pv sc_pv;
 struct sc_pv {
     sc_pv_type type;
@@ -84,7 +89,7 @@ struct sc_pv {
     } u;
 };
 
-typedef struct sc_unpickler {
+struct sc_unpickler {
     const char *path, *record; /* for messages */
     const uint8_t *data;
     size_t n, at; /* `at`: the next byte */
@@ -98,11 +103,20 @@ typedef struct sc_unpickler {
     sc_pv **memo;
     size_t memo_count, memo_cap; /* entries in use, places */
     sc_pv none, yes, no;         /* the three constants need no copies */
-} sc_unpickler;
+    sc_pickle_storage *storages; /* the newest first */
+    bool script;                 /* the classes of a TorchScript archive are known */
+    /* What an integer as persistent id means (tar files); NULL: it is an error. */
+    sc_status (*by_number)(sc_unpickler *u, int64_t id, sc_pv **out);
+    void *by_number_ctx;
+};
 
-/* pickle_read.c: runs the stream in data[0..n). The result lives until sc_unpickle_free. */
+/* pickle_read.c: runs the stream in data[0..n). The result lives until sc_unpickle_free. `script`
+ * and by_number are the caller's to set, the rest of u is set here. */
 sc_status sc_unpickle(sc_unpickler *u, const char *path, const char *record, const uint8_t *data,
                       size_t n, sc_pv **out);
+/* The same for a stream that others follow: *used is its length. */
+sc_status sc_unpickle_first(sc_unpickler *u, const char *path, const char *record,
+                            const uint8_t *data, size_t n, size_t *used, sc_pv **out);
 void sc_unpickle_free(sc_unpickler *u);
 
 /* pickle_value.c */
@@ -112,10 +126,13 @@ sc_status sc_pv_new(sc_unpickler *u, sc_pv_type type, sc_pv **out);
 sc_status sc_pv_append(sc_unpickler *u, sc_pv *container, sc_pv *v);
 const char *sc_pv_type_name(const sc_pv *v);
 const sc_pickle_global *sc_pickle_find_global(const char *module, size_t module_len,
-                                              const char *name, size_t name_len);
+                                              const char *name, size_t name_len, bool script);
 
 /* pickle_reduce.c */
 sc_status sc_pickle_reduce(sc_unpickler *u, sc_pv *callable, sc_pv *args, sc_pv **out);
 sc_status sc_pickle_persistent(sc_unpickler *u, const sc_pv *id, sc_pv **out);
+/* The extent is checked and the tensor pushed into a value. */
+sc_status sc_pickle_new_tensor(sc_unpickler *u, const sc_pickle_tensor *t, uint64_t available,
+                               sc_pv **out);
 
 #endif

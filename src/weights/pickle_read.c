@@ -168,7 +168,8 @@ static sc_status run_memo(sc_unpickler *u, int op, bool *mine)
 static sc_status push_global(sc_unpickler *u, const char *module, size_t module_len,
                              const char *name, size_t name_len)
 {
-    const sc_pickle_global *g = sc_pickle_find_global(module, module_len, name, name_len);
+    const sc_pickle_global *g =
+        sc_pickle_find_global(module, module_len, name, name_len, u->script);
     if (!g) {
         char shown[130];
         int n = snprintf(shown, sizeof shown, "%.*s.%.*s", (int)(module_len < 64 ? module_len : 64),
@@ -211,16 +212,20 @@ static sc_status call(sc_unpickler *u, int op)
     return sc_pickle_push(u, result);
 }
 
-/* The state of a state dict is its _metadata, which nobody needs; other objects do not exist here.
- */
+/* The state of a state dict is its _metadata, that of a parameter its hooks: nobody needs them. A
+ * module's state is its attributes. Other objects do not exist here. */
 static sc_status build(sc_unpickler *u)
 {
     sc_pv *state, *object;
     SC_TRY(sc_pickle_pop(u, &state));
     SC_TRY(sc_pickle_top(u, &object));
+    if (object->type == SC_PV_TENSOR)
+        return SC_OK;
     if (object->type != SC_PV_DICT && object->type != SC_PV_ORDERED_DICT)
         return sc_pickle_fail(u, "attributes for %s", sc_pv_type_name(object));
-    return SC_OK;
+    if (!u->script || state->type != SC_PV_DICT || state == object)
+        return SC_OK;
+    return fill(u, object, state->u.items, state->count);
 }
 
 static sc_status run_object(sc_unpickler *u, int op, bool *mine)
@@ -286,8 +291,6 @@ static sc_status run(sc_unpickler *u, sc_pv **out)
         }
         if (u->mark_count || u->depth != 1)
             return sc_pickle_fail(u, "values are left over");
-        if (u->at != u->n)
-            return sc_pickle_fail(u, "bytes follow the end");
         *out = u->stack[0];
         return SC_OK;
     }
@@ -295,10 +298,16 @@ static sc_status run(sc_unpickler *u, sc_pv **out)
     return sc_pickle_fail(u, "the stream ends too early");
 }
 
-sc_status sc_unpickle(sc_unpickler *u, const char *path, const char *record, const uint8_t *data,
-                      size_t n, sc_pv **out)
+sc_status sc_unpickle_first(sc_unpickler *u, const char *path, const char *record,
+                            const uint8_t *data, size_t n, size_t *used, sc_pv **out)
 {
-    *u = (sc_unpickler){.path = path, .record = record, .data = data, .n = n};
+    *u = (sc_unpickler){.path = path,
+                        .record = record,
+                        .data = data,
+                        .n = n,
+                        .script = u->script,
+                        .by_number = u->by_number,
+                        .by_number_ctx = u->by_number_ctx};
     u->none.type = SC_PV_NONE;
     u->yes = (sc_pv){.type = SC_PV_BOOL, .u.b = true};
     u->no = (sc_pv){.type = SC_PV_BOOL, .u.b = false};
@@ -306,7 +315,19 @@ sc_status sc_unpickle(sc_unpickler *u, const char *path, const char *record, con
     if (!u->arena || n > SIZE_MAX / 2 / MEMORY_PER_BYTE)
         return sc_fail_prefix(SC_ENOMEM, "%s", path);
     u->arena_left = n * MEMORY_PER_BYTE + MEMORY_BASE;
-    return run(u, out);
+    sc_status status = run(u, out);
+    *used = u->at;
+    return status;
+}
+
+sc_status sc_unpickle(sc_unpickler *u, const char *path, const char *record, const uint8_t *data,
+                      size_t n, sc_pv **out)
+{
+    size_t used;
+    SC_TRY(sc_unpickle_first(u, path, record, data, n, &used, out));
+    if (used != n)
+        return sc_pickle_fail(u, "bytes follow the end");
+    return SC_OK;
 }
 
 void sc_unpickle_free(sc_unpickler *u)

@@ -57,6 +57,20 @@ static sc_status check_extent(const sc_unpickler *u, const sc_pickle_tensor *t, 
     return SC_OK;
 }
 
+sc_status sc_pickle_new_tensor(sc_unpickler *u, const sc_pickle_tensor *t, uint64_t available,
+                               sc_pv **out)
+{
+    SC_TRY(check_extent(u, t, available));
+    sc_pickle_tensor *kept = sc_pickle_alloc(u, sizeof *kept);
+    if (!kept)
+        return SC_EFORMAT;
+    *kept = *t;
+    kept->offset += t->storage->first; /* 0 but in old files, whose elements have one size */
+    SC_TRY(sc_pv_new(u, SC_PV_TENSOR, out));
+    (*out)->u.tensor = kept;
+    return SC_OK;
+}
+
 /* (storage, offset, size, stride, ...); v3 has the element type as its seventh argument. */
 static sc_status rebuild_tensor(sc_unpickler *u, const sc_pv *args, bool v3, sc_pv **out)
 {
@@ -65,12 +79,9 @@ static sc_status rebuild_tensor(sc_unpickler *u, const sc_pv *args, bool v3, sc_
     SC_TRY(argument(u, args, 1, SC_PV_INT, "a tensor's offset", &offset));
     SC_TRY(argument(u, args, 2, SC_PV_TUPLE, "a tensor's size", &size));
     SC_TRY(argument(u, args, 3, SC_PV_TUPLE, "a tensor's stride", &stride));
-    sc_pickle_tensor *t = sc_pickle_alloc(u, sizeof *t);
-    if (!t)
-        return SC_EFORMAT;
-    t->storage = storage->u.storage;
+    sc_pickle_tensor copy = {.storage = storage->u.storage}, *t = &copy;
     t->dtype = t->storage->dtype;
-    uint64_t available = t->storage->count;
+    uint64_t available = t->storage->length;
     if (v3) {
         SC_TRY(argument(u, args, 6, SC_PV_GLOBAL, "a tensor's type", &dtype));
         if (dtype->u.global->role != SC_ROLE_DTYPE)
@@ -84,10 +95,7 @@ static sc_status rebuild_tensor(sc_unpickler *u, const sc_pv *args, bool v3, sc_
     SC_TRY(integers(u, size, "size", t->shape.d));
     SC_TRY(integers(u, stride, "stride", t->stride));
     t->shape.n = (int)size->count;
-    SC_TRY(check_extent(u, t, available));
-    SC_TRY(sc_pv_new(u, SC_PV_TENSOR, out));
-    (*out)->u.tensor = t;
-    return SC_OK;
+    return sc_pickle_new_tensor(u, t, available, out);
 }
 
 /* OrderedDict() and Counter(): nothing, a dict, or a list of pairs. */
@@ -179,6 +187,13 @@ sc_status sc_pickle_reduce(sc_unpickler *u, sc_pv *callable, sc_pv *args, sc_pv 
         return build_sequence(u, args, out);
     case SC_ROLE_DEVICE:
         return build_device(u, args, out);
+    case SC_ROLE_MODULE:
+        return sc_pv_new(u, SC_PV_DICT, out);
+    case SC_ROLE_PASS_THROUGH:
+        if (args->count == 0)
+            return sc_pickle_fail(u, "'%s' has no argument", g->module);
+        *out = args->u.items[0];
+        return SC_OK;
     case SC_ROLE_TENSOR_CLASS:
     case SC_ROLE_STORAGE:
     case SC_ROLE_DTYPE:
@@ -187,10 +202,31 @@ sc_status sc_pickle_reduce(sc_unpickler *u, sc_pv *callable, sc_pv *args, sc_pv 
     return sc_pickle_fail(u, "'%s.%s' is called", g->module, g->name);
 }
 
-/* ("storage", class, key, location, elements): a promise of data that the archive keeps. */
+/* Old files: a storage can be a part of another, (its own key, offset, elements). */
+static sc_status storage_view(const sc_unpickler *u, const sc_pv *view, sc_pickle_storage *s)
+{
+    if (view->type == SC_PV_NONE)
+        return SC_OK;
+    sc_pv *offset, *length;
+    if (view->type != SC_PV_TUPLE)
+        return not_that(u, "a part of a storage", view);
+    SC_TRY(argument(u, view, 1, SC_PV_INT, "a part's offset", &offset));
+    SC_TRY(argument(u, view, 2, SC_PV_INT, "a part's size", &length));
+    if (offset->u.i < 0 || length->u.i < 0 || (uint64_t)offset->u.i > s->count ||
+        (uint64_t)length->u.i > s->count - (uint64_t)offset->u.i)
+        return sc_pickle_fail(u, "a part of a storage reaches beyond it");
+    s->first = (uint64_t)offset->u.i;
+    s->length = (uint64_t)length->u.i;
+    return SC_OK;
+}
+
+/* ("storage", class, key, location, elements): a promise of data that the archive keeps; in old
+ * files with a sixth item. */
 sc_status sc_pickle_persistent(sc_unpickler *u, const sc_pv *id, sc_pv **out)
 {
     sc_pv *kind, *class, *key, *count;
+    if (id->type == SC_PV_INT && u->by_number)
+        return u->by_number(u, id->u.i, out);
     if (id->type != SC_PV_TUPLE)
         return not_that(u, "a storage's tuple", id);
     SC_TRY(argument(u, id, 0, SC_PV_STRING, "the word 'storage'", &kind));
@@ -206,10 +242,14 @@ sc_status sc_pickle_persistent(sc_unpickler *u, const sc_pv *id, sc_pv **out)
     sc_pickle_storage *s = sc_pickle_alloc(u, sizeof *s);
     if (!s)
         return SC_EFORMAT;
-    *s = (sc_pickle_storage){.key = key->u.s,
+    *s = (sc_pickle_storage){.next = u->storages,
+                             .key = key->u.s,
                              .dtype = class->u.global->dtype,
                              .count = (uint64_t)count->u.i,
                              .length = (uint64_t)count->u.i};
+    u->storages = s;
+    if (id->count > 5)
+        SC_TRY(storage_view(u, id->u.items[5], s));
     SC_TRY(sc_pv_new(u, SC_PV_STORAGE, out));
     (*out)->u.storage = s;
     return SC_OK;

@@ -95,6 +95,14 @@ static const sc_pickle_global globals[] = {
     {"torch", "BoolStorage", SC_ROLE_STORAGE, SC_BOOL},
     {"torch", "UntypedStorage", SC_ROLE_STORAGE, SC_U8},
     {"torch.storage", "UntypedStorage", SC_ROLE_STORAGE, SC_U8},
+    {"torch", "FloatTensor", SC_ROLE_TENSOR_CLASS, SC_F32},
+    {"torch", "DoubleTensor", SC_ROLE_TENSOR_CLASS, SC_F64},
+    {"torch", "HalfTensor", SC_ROLE_TENSOR_CLASS, SC_F16},
+    {"torch", "LongTensor", SC_ROLE_TENSOR_CLASS, SC_I64},
+    {"torch", "IntTensor", SC_ROLE_TENSOR_CLASS, SC_I32},
+    {"torch", "ShortTensor", SC_ROLE_TENSOR_CLASS, SC_I16},
+    {"torch", "CharTensor", SC_ROLE_TENSOR_CLASS, SC_I8},
+    {"torch", "ByteTensor", SC_ROLE_TENSOR_CLASS, SC_U8},
     {"torch", "float32", SC_ROLE_DTYPE, SC_F32},
     {"torch", "float64", SC_ROLE_DTYPE, SC_F64},
     {"torch", "float16", SC_ROLE_DTYPE, SC_F16},
@@ -112,12 +120,33 @@ static bool equals(const char *text, const char *s, size_t n)
     return strlen(text) == n && !memcmp(text, s, n);
 }
 
+/* The code of a TorchScript archive: its classes carry names of their own. */
+static const sc_pickle_global script_class = {"__torch__", "", SC_ROLE_MODULE, SC_F32};
+static const char *const script_helpers[] = {"build_intlist", "build_doublelist", "build_boollist",
+                                             "build_tensorlist", "restore_type_tag"};
+static const sc_pickle_global script_helper = {"torch.jit._pickle", "", SC_ROLE_PASS_THROUGH,
+                                               SC_F32};
+
+static const sc_pickle_global *find_script(const char *module, size_t module_len, const char *name,
+                                           size_t name_len)
+{
+    if (equals("__torch__", module, module_len) ||
+        (module_len > 10 && !memcmp(module, "__torch__.", 10)))
+        return &script_class;
+    if (!equals(script_helper.module, module, module_len))
+        return NULL;
+    for (size_t i = 0; i < sizeof script_helpers / sizeof script_helpers[0]; i++)
+        if (equals(script_helpers[i], name, name_len))
+            return &script_helper;
+    return NULL;
+}
+
 const sc_pickle_global *sc_pickle_find_global(const char *module, size_t module_len,
-                                              const char *name, size_t name_len)
+                                              const char *name, size_t name_len, bool script)
 {
     for (size_t i = 0; i < sizeof globals / sizeof globals[0]; i++)
         if (equals(globals[i].module, module, module_len) &&
             equals(globals[i].name, name, name_len))
             return &globals[i];
-    return NULL;
+    return script ? find_script(module, module_len, name, name_len) : NULL;
 }

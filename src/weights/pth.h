@@ -9,7 +9,6 @@
 typedef struct sc_storage_place {
     const char *key; /* of older files */
     uint64_t bytes, offset;
-    sc_dtype dtype;
     const sc_zip_entry *entry; /* NULL: the range */
     bool used, verified;
 } sc_storage_place;
@@ -19,11 +18,14 @@ typedef struct sc_pth_tensor {
     sc_storage_place *place;
 } sc_pth_tensor;
 
+typedef struct sc_pth_tar sc_pth_tar;
+
 struct sc_pth {
     char *path;
     bool zipped, script; /* torch's zip format; a TorchScript archive */
     sc_zip_reader zip;
     sc_input_file file; /* older formats */
+    sc_pth_tar *tar;    /* the tables of the oldest */
     char *prefix;       /* of the archive's records */
     sc_unpickler machine;
     sc_storage_place *places; /* zip: one an entry, in its order; else by key */
@@ -40,6 +42,10 @@ struct sc_pth {
 
 /* pth_tree.c: values of the machine to f->root; tensors get numbers and places. */
 sc_status sc_pth_make_tree(sc_pth *f, const sc_pv *root);
+/* The older formats: f->file is open. */
+sc_status sc_pth_open_legacy(sc_pth *f);
+sc_status sc_pth_open_tar(sc_pth *f);
+void sc_pth_tar_free(sc_pth_tar *t); /* NULL is fine */
 /* pth_read.c */
 sc_status sc_pth_charge(const sc_pth *f, uint64_t *left, uint64_t bytes);
 sc_status sc_pth_find_place(sc_pth *f, const sc_pickle_storage *s, sc_storage_place **out);

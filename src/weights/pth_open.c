@@ -6,10 +6,13 @@
 
 static const uint64_t max_pickle_bytes = (uint64_t)64 << 20;
 
+typedef enum kind { ZIP, LEGACY, TAR } kind;
+
 /* A file of another kind gets the name of its kind. */
-static sc_status recognise(const char *path)
+static sc_status recognise(const char *path, kind *out)
 {
-    static const uint8_t legacy[] = {0x80, 0x02, 0x8A, 0x0A, 0x6C, 0xFC, 0x9C, 0x46, 0xF9};
+    static const uint8_t legacy[] = {0x80, 0x02, 0x8A, 0x0A, 0x6C, 0xFC, 0x9C, 0x46,
+                                     0xF9, 0x20, 0x6A, 0xA8, 0x50, 0x19, 0x2E};
     uint8_t head[512] = {0};
     sc_input_file f;
     SC_TRY(sc_input_open(path, &f));
@@ -19,19 +22,10 @@ static sc_status recognise(const char *path)
     SC_TRY(status);
     if (n == 0)
         return sc_fail(SC_EFORMAT, "%s: is empty (0 bytes)", path);
-    if (!memcmp(head, "PK\3\4", 4))
+    bool zip = !memcmp(head, "PK\3\4", 4), old = !memcmp(head, legacy, sizeof legacy);
+    *out = zip ? ZIP : old ? LEGACY : TAR;
+    if (zip || old || !memcmp(head + 257, "ustar", 5))
         return SC_OK;
-    const char *advice = "load it in PyTorch and torch.save it again";
-    if (!memcmp(head, legacy, sizeof legacy))
-        return sc_fail(SC_EFORMAT,
-                       "%s: is a torch.save file from before PyTorch 1.6, which is not "
-                       "read; %s",
-                       path, advice);
-    if (!memcmp(head + 257, "ustar", 5))
-        return sc_fail(SC_EFORMAT,
-                       "%s: is a tar file of the first PyTorch versions, which is not "
-                       "read; %s",
-                       path, advice);
     if (n > 9 && head[8] == '{')
         return sc_fail(SC_EFORMAT, "%s: is not a .pth file; it looks like safetensors", path);
     if (head[0] == '<' || head[0] == '{' || head[0] == 'v')
@@ -71,20 +65,16 @@ static sc_status read_record(const sc_pth *f, const char *record, uint64_t max, 
     return SC_OK;
 }
 
-static sc_status check_kind(const sc_pth *f)
+/* A TorchScript archive has the constants of its code beside its data. */
+static sc_status check_kind(sc_pth *f)
 {
     uint8_t *order;
     size_t n;
     char *constants = sc_format("%s/constants.pkl", f->prefix);
     if (!constants)
         return SC_ENOMEM;
-    bool script = sc_zip_find(&f->zip, constants) != NULL;
+    f->script = f->machine.script = sc_zip_find(&f->zip, constants) != NULL;
     free(constants);
-    if (script)
-        return sc_fail(SC_EFORMAT,
-                       "%s: is a TorchScript archive, which is not read; save its "
-                       "state_dict() with torch.save",
-                       f->path);
     SC_TRY(read_record(f, "byteorder", 16, &order, &n));
     sc_status status = SC_OK;
     if (order && strcmp((char *)order, "little") != 0)
@@ -122,13 +112,18 @@ static sc_status open_zip(sc_pth *f)
 sc_status sc_pth_open(const char *path, sc_pth **out)
 {
     *out = NULL;
-    SC_TRY(recognise(path));
+    kind k;
+    SC_TRY(recognise(path, &k));
     sc_pth *f = sc_alloc(1, sizeof *f);
     if (!f)
         return SC_ENOMEM;
     f->file.fd = f->zip.file.fd = -1;
     f->path = sc_strdup(path);
-    sc_status status = f->path ? open_zip(f) : SC_ENOMEM;
+    sc_status status = f->path ? SC_OK : SC_ENOMEM;
+    if (status == SC_OK && k == ZIP)
+        status = open_zip(f);
+    else if (status == SC_OK && (status = sc_input_open(f->path, &f->file)) == SC_OK)
+        status = k == LEGACY ? sc_pth_open_legacy(f) : sc_pth_open_tar(f);
     if (status == SC_OK)
         *out = f;
     else
@@ -139,6 +134,11 @@ sc_status sc_pth_open(const char *path, sc_pth **out)
 const sc_object *sc_pth_root(const sc_pth *f)
 {
     return f->root;
+}
+
+bool sc_pth_is_script(const sc_pth *f)
+{
+    return f->script;
 }
 
 const char *sc_pth_path(const sc_pth *f)
@@ -155,6 +155,7 @@ void sc_pth_close(sc_pth *f)
     if (f->zipped)
         sc_zip_close(&f->zip);
     sc_input_close(&f->file);
+    sc_pth_tar_free(f->tar);
     free(f->held_bytes);
     free(f->tensors);
     free(f->places);

@@ -104,26 +104,24 @@ static sc_status check_cover(const char *path, const placed_tensor *t, size_t n,
     return SC_OK;
 }
 
-static sc_status read_placed(const sc_input_file *f, uint64_t data, const placed_tensor *t,
-                             size_t n, sc_tensor_set *out)
+static sc_status give_placed(uint64_t data, const placed_tensor *t, size_t n, sc_tensor_set *set,
+                             uint64_t **offsets)
 {
+    *offsets = sc_alloc(n, sizeof **offsets);
+    if (!*offsets)
+        return SC_ENOMEM;
     for (size_t i = 0; i < n; i++) {
-        sc_tensor tensor;
-        sc_status status = sc_tensor_new(t[i].name, t[i].dtype, t[i].shape, &tensor);
-        if (status != SC_OK)
-            return sc_fail_prefix(status, "%s", f->path);
-        status = sc_input_read(f, tensor.data, t[i].end - t[i].begin, data + t[i].begin);
-        if (status != SC_OK) {
-            sc_tensor_free(&tensor);
-            return status;
-        }
-        SC_TRY(sc_tensor_set_add(out, &tensor));
+        sc_tensor x = {.name = sc_strdup(t[i].name), .dtype = t[i].dtype, .shape = t[i].shape};
+        if (!x.name)
+            return SC_ENOMEM;
+        SC_TRY(sc_tensor_set_add(set, &x));
+        (*offsets)[i] = data + t[i].begin;
     }
     return SC_OK;
 }
 
-static sc_status read_tensors(const sc_input_file *f, uint64_t data, const sc_json *root,
-                              sc_tensor_set *out)
+static sc_status place_tensors(const sc_input_file *f, uint64_t data, const sc_json *root,
+                               sc_tensor_set *set, uint64_t **offsets)
 {
     if (sc_json_type_of(root) != SC_JSON_OBJECT)
         return sc_fail(SC_EFORMAT, "%s: its header is not an object", f->path);
@@ -140,7 +138,7 @@ static sc_status read_tensors(const sc_input_file *f, uint64_t data, const sc_js
         status = check_cover(f->path, placed, n, f->size - data);
     }
     if (status == SC_OK)
-        status = read_placed(f, data, placed, n, out);
+        status = give_placed(data, placed, n, set, offsets);
     free(placed);
     return status;
 }
@@ -172,17 +170,43 @@ static sc_status read_header(const sc_input_file *f, uint64_t *data, sc_json_doc
     return status;
 }
 
+sc_status sc_safetensors_list(const sc_input_file *f, sc_tensor_set *set, uint64_t **offsets)
+{
+    sc_json_doc *doc = NULL;
+    uint64_t data = 0;
+    *set = (sc_tensor_set){0};
+    *offsets = NULL;
+    sc_status status = read_header(f, &data, &doc);
+    if (status == SC_OK)
+        status = place_tensors(f, data, sc_json_root(doc), set, offsets);
+    sc_json_free(doc);
+    return status == SC_ENOMEM ? sc_fail_prefix(status, "%s", f->path) : status;
+}
+
+static sc_status read_all(const sc_input_file *f, sc_tensor_set *set, const uint64_t *offsets)
+{
+    for (size_t i = 0; i < set->count; i++) {
+        sc_tensor *t = &set->items[i], whole;
+        sc_status status = sc_tensor_new(NULL, t->dtype, t->shape, &whole);
+        if (status != SC_OK)
+            return sc_fail_prefix(status, "%s", f->path);
+        t->data = whole.data;
+        t->owned = true;
+        SC_TRY(sc_input_read(f, t->data, sc_tensor_bytes(t), offsets[i]));
+    }
+    return SC_OK;
+}
+
 sc_status sc_safetensors_load(const char *path, sc_tensor_set *out)
 {
     sc_input_file f;
-    sc_json_doc *doc = NULL;
-    uint64_t data = 0;
+    uint64_t *offsets = NULL;
     *out = (sc_tensor_set){0};
     SC_TRY(sc_input_open(path, &f));
-    sc_status status = read_header(&f, &data, &doc);
+    sc_status status = sc_safetensors_list(&f, out, &offsets);
     if (status == SC_OK)
-        status = read_tensors(&f, data, sc_json_root(doc), out);
-    sc_json_free(doc);
+        status = read_all(&f, out, offsets);
+    free(offsets);
     sc_input_close(&f);
     if (status != SC_OK)
         sc_tensor_set_free(out);

@@ -1,13 +1,18 @@
 #!/usr/bin/env python3
-"""Writes tests/golden/weights_torch.pth, weights_views.pth, weights_old.pth, weights_deflated.pth and
-weights_hf.safetensors: files of PyTorch and of the safetensors library that our reader has to understand.
+"""Writes tests/golden/weights_*: files of PyTorch, in all formats it ever had, and of the safetensors
+library that our reader has to understand.
 Every value is computed from its place (see ramp), so the C test knows what to expect without this script.
 
     python tests/oracle/weights_golden.py    # torch >= 2.1, safetensors
 """
 import collections
 import io
+import json
 import pathlib
+import pickle
+import struct
+import tarfile
+import tempfile
 import zipfile
 
 import safetensors.torch
@@ -87,6 +92,107 @@ def saved(value, **options):
     return out.getvalue()
 
 
+class Tower(torch.nn.Module):
+    """A model with what a TorchScript archive of CLIP holds: nested modules, half precision, bare
+    parameters, a scalar buffer, and code."""
+
+    def __init__(self):
+        super().__init__()
+        self.blocks = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.GELU(), torch.nn.LayerNorm(4))
+        self.projection = torch.nn.Parameter(ramp((4, 3)))
+        self.register_buffer("context_length", torch.tensor(77))
+        with torch.no_grad():
+            for i, p in enumerate(self.parameters()):
+                p.copy_(ramp(p.shape, p.dtype, 10 * i))
+        self.blocks[0].half()
+
+    def forward(self, x):
+        return self.blocks[2](self.blocks[0](x.half()).float()) @ self.projection
+
+
+def script():
+    out = io.BytesIO()
+    torch.jit.save(torch.jit.trace(Tower(), torch.ones(2, 4), check_trace=False), out)
+    return out.getvalue()
+
+
+def tar_file(tensors):
+    """The format of the first PyTorch versions, as torch's own reader of it takes it."""
+    classes = {torch.float32: ("FloatStorage", "FloatTensor"), torch.int64: ("LongStorage", "LongTensor")}
+    storages, table = io.BytesIO(), io.BytesIO()
+
+    class Name:
+        """Pickled as a bare global of the module torch."""
+        def __init__(self, name):
+            self.name = name
+
+        def __reduce__(self):
+            return self.name
+
+    class Pickler(pickle._Pickler):
+        def save(self, obj, save_persistent_id=True):
+            if isinstance(obj, Name):
+                self.write(b"ctorch\n" + obj.name.encode() + b"\n")
+            else:
+                super().save(obj, save_persistent_id)
+
+        def persistent_id(self, obj):
+            return numbers[id(obj)] if isinstance(obj, torch.Tensor) else None
+
+    def dump(obj, to):
+        Pickler(to, 2).dump(obj)
+
+    numbers = {id(t): 2**40 + i for i, t in enumerate(tensors.values())}
+    roots = {}
+    for t in tensors.values():
+        roots.setdefault(t.untyped_storage().data_ptr(), (94000000000000 + len(roots), t))
+    dump(len(roots), storages)
+    for key, t in roots.values():
+        dump((key, "cpu", Name(classes[t.dtype][0])), storages)
+        n = t.untyped_storage().nbytes() // t.element_size()
+        storages.write(struct.pack("<q", n))
+        storages.write(torch.as_strided(t, (n,), (1,), 0).numpy().tobytes())
+    dump([], storages)
+    dump(len(tensors), table)
+    for t in tensors.values():
+        key = roots[t.untyped_storage().data_ptr()][0]
+        dump((numbers[id(t)], key, Name(classes[t.dtype][1])), table)
+        table.write(struct.pack("<i", t.dim()) + b"\xAA" * 4)
+        table.write(struct.pack(f"<{2 * t.dim() + 1}q", *t.shape, *t.stride(), t.storage_offset()))
+    main_pickle, system = io.BytesIO(), io.BytesIO()
+    dump(tensors, main_pickle)
+    dump({"protocol_version": 1000, "little_endian": True}, system)
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w:", format=tarfile.USTAR_FORMAT) as tar:
+        for name, data in (("sys_info", system), ("pickle", main_pickle), ("tensors", table),
+                           ("storages", storages)):
+            info = tarfile.TarInfo(name)
+            info.size = len(data.getvalue())
+            tar.addfile(info, io.BytesIO(data.getvalue()))
+    with tempfile.NamedTemporaryFile(suffix=".pth") as f:
+        f.write(out.getvalue())
+        f.flush()
+        for name, t in torch.load(f.name, weights_only=False).items():
+            assert torch.equal(t, tensors[name]), name
+    return out.getvalue()
+
+
+def old_tensors():
+    base = ramp((4, 6))
+    return collections.OrderedDict(base=base, transposed=base.t(), row=base[2], long=ramp((3, 2), torch.int64),
+                                   scalar=ramp((1,)))
+
+
+def shards():
+    first, second = {"a.weight": ramp((2, 3)), "b": ramp((4,), torch.float16)}, {"c": ramp((3,), start=5)}
+    names = ["weights_model-00001-of-00002.safetensors", "weights_model-00002-of-00002.safetensors"]
+    for name, tensors in zip(names, (first, second)):
+        safetensors.torch.save_file(tensors, GOLDEN / name, {"format": "pt"})
+    index = {"metadata": {"total_size": 44},
+             "weight_map": {**{k: names[0] for k in first}, **{k: names[1] for k in second}}}
+    (GOLDEN / "weights_model.safetensors.index.json").write_text(json.dumps(index, indent=2) + "\n")
+
+
 def main():
     (GOLDEN / "weights_torch.pth").write_bytes(saved(training_checkpoint()))
     view_file = saved(views())
@@ -94,6 +200,10 @@ def main():
     (GOLDEN / "weights_deflated.pth").write_bytes(deflated(view_file))
     (GOLDEN / "weights_old.pth").write_bytes(
         saved({"w": ramp((2,))}, _use_new_zipfile_serialization=False))
+    (GOLDEN / "weights_legacy.pth").write_bytes(saved(views(), _use_new_zipfile_serialization=False))
+    (GOLDEN / "weights_script.pt").write_bytes(script())
+    (GOLDEN / "weights_tar.pth").write_bytes(tar_file(old_tensors()))
+    shards()
     flat = {k: v.detach().contiguous().clone() for k, v in views().items()}
     safetensors.torch.save_file(flat, GOLDEN / "weights_hf.safetensors", {"format": "pt", "by": "test"})
 

@@ -375,7 +375,6 @@ static void other_files_are_called_by_their_kind(void **state)
         assert_int_equal(sc_write_file(path, rows[i].bytes, rows[i].n), SC_OK);
         assert_refused(path, rows[i].told);
     }
-    assert_refused(SC_TEST_DIR "/golden/weights_old.pth", "before PyTorch 1.6");
     unlink(path);
     sc_object *o;
     assert_int_equal(sc_pth_load(path, &o), SC_EIO);

@@ -1,0 +1,401 @@
+/* Published files under our names, and where they are looked for. The files are made here: the
+ * names are those of the libraries, the values are ramps. */
+#include "weights_test.h"
+
+#include "superclip/codec.h"
+
+enum { WIDTH = 4, EMBED = 3, CONTEXT = 5, VOCABULARY = 6, LAYERS = 2 };
+
+static char *folder;
+
+static void add(sc_tensor_set *s, const char *name, sc_dtype dtype, sc_shape shape, double start)
+{
+    sc_tensor t = ramp(name, dtype, shape, start);
+    assert_int_equal(sc_tensor_set_add(s, &t), SC_OK);
+}
+
+/* A tower of ours: every tensor begins at 100 times its place. */
+static sc_tensor_set text_tower(void)
+{
+    static const struct {
+        const char *name;
+        sc_shape shape;
+    } block[] = {
+        {"attn.in_proj_weight", {2, {3 * WIDTH, WIDTH}}},
+        {"attn.in_proj_bias", {1, {3 * WIDTH}}},
+        {"attn.out_proj.weight", {2, {WIDTH, WIDTH}}},
+        {"attn.out_proj.bias", {1, {WIDTH}}},
+        {"ln_1.weight", {1, {WIDTH}}},
+        {"ln_1.bias", {1, {WIDTH}}},
+        {"mlp.c_fc.weight", {2, {4 * WIDTH, WIDTH}}},
+        {"mlp.c_fc.bias", {1, {4 * WIDTH}}},
+        {"mlp.c_proj.weight", {2, {WIDTH, 4 * WIDTH}}},
+        {"mlp.c_proj.bias", {1, {WIDTH}}},
+        {"ln_2.weight", {1, {WIDTH}}},
+        {"ln_2.bias", {1, {WIDTH}}},
+    };
+    sc_tensor_set s = {0};
+    char name[120];
+    add(&s, "text_encoder.positional_embedding", SC_F32, SC_SHAPE(CONTEXT, WIDTH), 0);
+    add(&s, "text_encoder.text_projection", SC_F32, SC_SHAPE(WIDTH, EMBED), 100);
+    for (int i = 0; i < LAYERS; i++)
+        for (size_t k = 0; k < sizeof block / sizeof block[0]; k++) {
+            snprintf(name, sizeof name, "text_encoder.backbone.resblocks.%d.%s", i, block[k].name);
+            add(&s, name, SC_F32, block[k].shape, (double)s.count * 100);
+        }
+    add(&s, "text_encoder.token_embedding.weight", SC_F32, SC_SHAPE(VOCABULARY, WIDTH), 2600);
+    add(&s, "text_encoder.ln_final.weight", SC_F32, SC_SHAPE(WIDTH), 2700);
+    add(&s, "text_encoder.ln_final.bias", SC_F32, SC_SHAPE(WIDTH), 2800);
+    return s;
+}
+
+static void add_copy(sc_tensor_set *s, const char *name, const sc_tensor *from, sc_shape shape,
+                     int64_t first, sc_dtype dtype)
+{
+    sc_tensor t;
+    assert_int_equal(sc_tensor_new(name, dtype, shape, &t), SC_OK);
+    for (int64_t i = 0; i < sc_shape_count(&shape); i++)
+        sc_tensor_set_element(&t, i, sc_tensor_get(from, first + i));
+    assert_int_equal(sc_tensor_set_add(s, &t), SC_OK);
+}
+
+/* OpenAI's names, with what else is in its files. */
+static sc_tensor_set openai_file(const sc_tensor_set *ours, const char *prefix)
+{
+    sc_tensor_set s = {0};
+    char name[160];
+    for (size_t i = 0; i < ours->count; i++) {
+        const char *x = ours->items[i].name + strlen("text_encoder.");
+        bool block = strncmp(x, "backbone.", 9) == 0;
+        snprintf(name, sizeof name, "%s%s%s", prefix, block ? "transformer." : "",
+                 block ? x + 9 : x);
+        add_copy(&s, name, &ours->items[i], ours->items[i].shape, 0, SC_F16);
+    }
+    add(&s, "visual.conv1.weight", SC_F16, SC_SHAPE(2, 3, 1, 1), 0);
+    add(&s, "logit_scale", SC_F32, (sc_shape){0}, 4.6);
+    return s;
+}
+
+static const char *hf_name(const char *x, char *out, size_t n)
+{
+    static const char *const rows[][2] = {
+        {"positional_embedding", "text_model.embeddings.position_embedding.weight"},
+        {"token_embedding.weight", "text_model.embeddings.token_embedding.weight"},
+        {"ln_final.weight", "text_model.final_layer_norm.weight"},
+        {"ln_final.bias", "text_model.final_layer_norm.bias"},
+        {"ln_1", "layer_norm1"},
+        {"ln_2", "layer_norm2"},
+        {"attn.out_proj", "self_attn.out_proj"},
+        {"mlp.c_fc", "mlp.fc1"},
+        {"mlp.c_proj", "mlp.fc2"},
+    };
+    for (int i = 0; i < 4; i++)
+        if (!strcmp(x, rows[i][0]))
+            return rows[i][1];
+    int block, used = 0;
+    assert_int_equal(sscanf(x, "backbone.resblocks.%d.%n", &block, &used), 1);
+    for (int i = 4; i < 9; i++)
+        if (!strncmp(x + used, rows[i][0], strlen(rows[i][0]))) {
+            snprintf(out, n, "text_model.encoder.layers.%d.%s%s", block, rows[i][1],
+                     x + used + strlen(rows[i][0]));
+            return out;
+        }
+    fail_msg("no name for %s", x);
+    return NULL;
+}
+
+static sc_tensor_set hf_file(const sc_tensor_set *ours)
+{
+    sc_tensor_set s = {0};
+    char name[160];
+    for (size_t i = 0; i < ours->count; i++) {
+        const sc_tensor *t = &ours->items[i];
+        const char *x = t->name + strlen("text_encoder.");
+        const char *in = strstr(x, "attn.in_proj_");
+        if (!strcmp(x, "text_projection")) {
+            sc_tensor turned;
+            assert_int_equal(
+                sc_tensor_new("text_projection.weight", SC_F32, SC_SHAPE(EMBED, WIDTH), &turned),
+                SC_OK);
+            for (int64_t k = 0; k < EMBED * WIDTH; k++)
+                sc_tensor_set_element(&turned, k, sc_tensor_get(t, k % WIDTH * EMBED + k / WIDTH));
+            assert_int_equal(sc_tensor_set_add(&s, &turned), SC_OK);
+        } else if (in) {
+            sc_shape part = t->shape;
+            part.d[0] /= 3;
+            for (int k = 0; k < 3; k++) {
+                snprintf(name, sizeof name, "text_model.encoder.layers.%d.self_attn.%c_proj.%s",
+                         atoi(x + strlen("backbone.resblocks.")), "qkv"[k], in + 13);
+                add_copy(&s, name, t, part, k * sc_shape_count(&part), SC_F32);
+            }
+        } else
+            add_copy(&s, hf_name(x, name, sizeof name), t, t->shape, 0, SC_F32);
+    }
+    add(&s, "text_model.embeddings.position_ids", SC_I64, SC_SHAPE(1, CONTEXT), 0);
+    add(&s, "vision_model.post_layernorm.weight", SC_F32, SC_SHAPE(4), 0);
+    add(&s, "visual_projection.weight", SC_F32, SC_SHAPE(3, 4), 0);
+    return s;
+}
+
+/* The file of `set`, mapped: all of `ours`, value by value; or refused with `told` in the message.
+ */
+static void expect(const sc_tensor_set *set, const char *tower, const sc_tensor_set *ours,
+                   const char *told)
+{
+    char *path = sc_path_join(folder, "file");
+    sc_weights *w;
+    sc_pretrained *p;
+    assert_int_equal(sc_safetensors_save(path, set, NULL), SC_OK);
+    assert_int_equal(sc_weights_open(path, &w), SC_OK);
+    sc_status status = sc_pretrained_open(w, tower, ours->items, ours->count, &p);
+    if (told) {
+        assert_int_equal(status, SC_EFORMAT);
+        assert_null(p);
+        if (!strstr(sc_message(), told) || !strstr(sc_message(), path))
+            fail_msg("message '%s' lacks '%s' or the file", sc_message(), told);
+    } else if (status != SC_OK)
+        fail_msg("%s", sc_message());
+    for (size_t i = 0; !told && i < ours->count; i++) {
+        sc_tensor_reader r = sc_pretrained_reader(p);
+        sc_tensor t;
+        assert_int_equal(r.count, ours->count);
+        assert_string_equal(r.items[i].name, ours->items[i].name);
+        assert_true(sc_shape_equal(&r.items[i].shape, &ours->items[i].shape));
+        assert_int_equal(sc_tensor_new(NULL, r.items[i].dtype, r.items[i].shape, &t), SC_OK);
+        assert_int_equal(r.read(r.ctx, i, t.data), SC_OK);
+        for (int64_t k = 0; k < sc_shape_count(&t.shape); k++) {
+            double v = sc_tensor_get(&ours->items[i], k);
+            if (r.items[i].dtype == SC_F16)
+                v = (double)sc_f16_to_f32(sc_f64_to_f16(v));
+            if (sc_tensor_get(&t, k) != v)
+                fail_msg("%s[%d] is %g, not %g", r.items[i].name, (int)k, sc_tensor_get(&t, k), v);
+        }
+        sc_tensor_free(&t);
+    }
+    sc_pretrained_close(p);
+    sc_weights_close(w);
+    unlink(path);
+    free(path);
+}
+
+static void text_towers_of_three_layouts(void **state)
+{
+    (void)state;
+    sc_tensor_set ours = text_tower(), f;
+    static const char *const prefixes[] = {"", "text.", "module.", "_orig_mod.module.text."};
+    for (size_t i = 0; i < sizeof prefixes / sizeof prefixes[0]; i++) {
+        f = openai_file(&ours, prefixes[i]);
+        expect(&f, "text_encoder.", &ours, NULL);
+        sc_tensor_set_free(&f);
+    }
+    f = hf_file(&ours);
+    expect(&f, "text_encoder.", &ours, NULL);
+    expect(&f, "image_encoder.backbone.", &(sc_tensor_set){0}, "holds no ResNet");
+    sc_tensor_set_free(&f);
+    sc_tensor_set_free(&ours);
+}
+
+static void rename_tensor(sc_tensor_set *s, const char *from, const char *to)
+{
+    sc_tensor *t = sc_tensor_set_find(s, from);
+    assert_non_null(t);
+    free(t->name);
+    t->name = sc_strdup(to);
+}
+
+static void a_wrong_tensor_is_named(void **state)
+{
+    (void)state;
+    sc_tensor_set ours = text_tower(), f = openai_file(&ours, "");
+    rename_tensor(&f, "ln_final.bias", "ln_finale.bias");
+    expect(&f, "text_encoder.", &ours,
+           "'ln_final.bias' is missing (nearest: 'ln_finale.bias'); 'ln_finale.bias' is unknown");
+    rename_tensor(&f, "ln_finale.bias", "ln_final.bias");
+    sc_tensor_set_find(&f, "ln_final.bias")->shape = SC_SHAPE(2, 2);
+    expect(&f, "text_encoder.", &ours, "'ln_final.bias' is [2, 2], not [4]");
+    sc_tensor_set_find(&f, "ln_final.bias")->shape = SC_SHAPE(4);
+    add(&f, "transformer.resblocks.2.ln_1.weight", SC_F32, SC_SHAPE(WIDTH), 0);
+    expect(&f, "text_encoder.", &ours, "'transformer.resblocks.2.ln_1.weight' is unknown");
+    sc_tensor_set_free(&f);
+    f = openai_file(&ours, "");
+    rename_tensor(&f, "transformer.resblocks.0.ln_1.weight", "other");
+    expect(&f, "text_encoder.", &ours, "holds no text tower");
+    sc_tensor_set_free(&f);
+    f = hf_file(&ours);
+    rename_tensor(&f, "text_model.encoder.layers.1.self_attn.k_proj.bias", "x");
+    rename_tensor(&f, "text_projection.weight", "y");
+    rename_tensor(&f, "text_model.final_layer_norm.bias", "z");
+    expect(&f, "text_encoder.", &ours, "and 3 more");
+    sc_tensor_set_free(&f);
+    f = openai_file(&ours, "");
+    sc_tensor *t = sc_tensor_set_find(&f, "text_projection");
+    t->dtype = SC_I16;
+    expect(&f, "text_encoder.", &ours, "'text_projection' holds int16");
+    sc_tensor_set_free(&f);
+    sc_tensor_set_free(&ours);
+}
+
+static void torchvision_resnets(void **state)
+{
+    (void)state;
+    sc_tensor_set ours = {0}, f = {0};
+    static const char *const names[][2] = {
+        {"0.weight", "conv1.weight"},
+        {"1.running_mean", "bn1.running_mean"},
+        {"4.0.conv1.weight", "layer1.0.conv1.weight"},
+        {"5.0.downsample.1.bias", "layer2.0.downsample.1.bias"},
+        {"7.1.bn2.running_var", "layer4.1.bn2.running_var"},
+    };
+    char name[80];
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        snprintf(name, sizeof name, "image_encoder.backbone.%s", names[i][0]);
+        add(&ours, name, SC_F32, SC_SHAPE(2, 2), (double)i * 10);
+        add(&f, names[i][1], SC_F32, SC_SHAPE(2, 2), (double)i * 10);
+    }
+    add(&ours, "image_encoder.backbone.1.num_batches_tracked", SC_I64, (sc_shape){0}, 0);
+    add(&f, "fc.weight", SC_F32, SC_SHAPE(10, 2), 0);
+    add(&f, "fc.bias", SC_F32, SC_SHAPE(10), 0);
+    expect(&f, "image_encoder.backbone.", &ours, NULL); /* the counter is 0 */
+    add(&f, "bn1.num_batches_tracked", SC_I64, (sc_shape){0}, 7);
+    sc_tensor_set_element(sc_tensor_set_find(&ours, "image_encoder.backbone.1.num_batches_tracked"),
+                          0, 7);
+    expect(&f, "image_encoder.backbone.", &ours, NULL);
+    add(&f, "layer1.2.conv1.weight", SC_F32, SC_SHAPE(2, 2), 0); /* a larger ResNet's */
+    expect(&f, "image_encoder.backbone.", &ours, "'layer1.2.conv1.weight' is unknown");
+    sc_tensor_set_free(&f);
+    sc_tensor_set_free(&ours);
+}
+
+/* ---- finding --------------------------------------------------------------------------------- */
+
+static void make_file(const char *relative, const char *data)
+{
+    char *path = sc_path_join(folder, relative), *parent = sc_strdup(path);
+    *strrchr(parent, '/') = '\0';
+    assert_int_equal(sc_make_dirs(parent), SC_OK);
+    assert_int_equal(sc_write_file(path, data, strlen(data)), SC_OK);
+    free(path);
+    free(parent);
+}
+
+static void set_folder(const char *variable, const char *relative)
+{
+    char *path = sc_path_join(folder, relative);
+    setenv(variable, path, 1);
+    free(path);
+}
+
+static void finds(const char *encoder, const char *relative)
+{
+    char *path, *wanted = sc_path_join(folder, relative);
+    if (sc_weights_find(encoder, "image_weights", NULL, &path) != SC_OK)
+        fail_msg("%s", sc_message());
+    assert_string_equal(path, wanted);
+    free(path);
+    free(wanted);
+}
+
+static void fails(const char *encoder, sc_status status, const char *told)
+{
+    char *path;
+    assert_int_equal(sc_weights_find(encoder, "image_weights", NULL, &path), status);
+    assert_null(path);
+    if (!strstr(sc_message(), told))
+        fail_msg("message '%s' lacks '%s'", sc_message(), told);
+}
+
+static void clean(void)
+{
+    static const char *const names[] = {"SC_WEIGHTS_DIR", "TORCH_HOME", "XDG_CACHE_HOME",
+                                        "HF_HUB_CACHE",   "HF_HOME",    "HUGGINGFACE_HUB_CACHE"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        unsetenv(names[i]);
+    assert_int_equal(sc_remove_tree(folder), SC_OK);
+    assert_int_equal(sc_make_dirs(folder), SC_OK);
+    setenv("HOME", folder, 1);
+}
+
+static void nothing_found_lists_places_and_names(void **state)
+{
+    (void)state;
+    clean();
+    set_folder("SC_WEIGHTS_DIR", "mine");
+    static const char *const told[] = {"/mine",
+                                       "/.cache/torch/hub/checkpoints",
+                                       "/.cache/huggingface/hub/models--timm--resnet18.tv_in1k",
+                                       "resnet18-f37072fd.pth",
+                                       "model.safetensors",
+                                       "https://download.pytorch.org/models/resnet18-f37072fd.pth",
+                                       "$SC_WEIGHTS_DIR",
+                                       "'image_weights'"};
+    for (size_t i = 0; i < sizeof told / sizeof told[0]; i++)
+        fails("resnet18", SC_EUSAGE, told[i]);
+    fails("clip:ViT-B/32", SC_EUSAGE, "/.cache/clip");
+    fails("clip:ViT-B/32", SC_EUSAGE, "ViT-B-32.pt");
+    fails("resnet-tiny", SC_EUNSUPPORTED, "no pretrained weights of resnet-tiny");
+}
+
+static void caches_in_their_order(void **state)
+{
+    (void)state;
+    clean();
+    make_file(".cache/huggingface/hub/models--openai--clip-vit-base-patch32/refs/main", "abc\n");
+    make_file(".cache/huggingface/hub/models--openai--clip-vit-base-patch32/snapshots/abc/"
+              "pytorch_model.bin",
+              "x");
+    make_file(".cache/huggingface/hub/models--openai--clip-vit-base-patch32/snapshots/aaa/"
+              "model.safetensors",
+              "x");
+    finds("clip:ViT-B/32", ".cache/huggingface/hub/models--openai--clip-vit-base-patch32/"
+                           "snapshots/abc/pytorch_model.bin");
+    make_file("hf/hub/models--timm--resnet50_clip.openai/snapshots/a1/open_clip_model.safetensors",
+              "x"); /* no refs/main */
+    set_folder("HF_HOME", "hf");
+    finds("clip:RN50",
+          "hf/hub/models--timm--resnet50_clip.openai/snapshots/a1/open_clip_model.safetensors");
+    set_folder("HF_HUB_CACHE", "hf/hub");
+    finds("clip:RN50",
+          "hf/hub/models--timm--resnet50_clip.openai/snapshots/a1/open_clip_model.safetensors");
+    set_folder("SC_WEIGHTS_DIR", "mine");
+    make_file("mine/RN50.safetensors", "x");
+    finds("clip:RN50", "mine/RN50.safetensors");
+    char *path;
+    assert_int_equal(sc_weights_find("clip:RN50", "text_weights", "/nowhere/x", &path), SC_EUSAGE);
+    assert_non_null(strstr(sc_message(), "'text_weights': /nowhere/x"));
+    assert_int_equal(
+        sc_weights_find("clip:RN50", "text_weights", SC_TEST_DIR "/CMakeLists.txt", &path), SC_OK);
+    assert_string_equal(path, SC_TEST_DIR "/CMakeLists.txt");
+    free(path);
+}
+
+/* The older version V1 wins over V2, and a file that is not what its name says is refused. */
+static void digests_in_names_are_checked(void **state)
+{
+    (void)state;
+    clean();
+    set_folder("TORCH_HOME", "torch");
+    make_file("torch/hub/checkpoints/resnet50-11ad3fa6.pth", "x");
+    fails("resnet50", SC_EFORMAT, "SHA-256 begins with 2d711642, not 11ad3fa6");
+    make_file("torch/hub/checkpoints/resnet50-0676ba61.pth", "y");
+    fails("resnet50", SC_EFORMAT, "resnet50-0676ba61.pth");
+    make_file(".cache/clip/ViT-L-14.pt", "x");
+    fails("clip:ViT-L/14", SC_EFORMAT, "not b8cca3fd");
+}
+
+int main(void)
+{
+    folder = temporary_path("find");
+    assert_int_equal(sc_make_dirs(folder), SC_OK);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(text_towers_of_three_layouts),
+        cmocka_unit_test(a_wrong_tensor_is_named),
+        cmocka_unit_test(torchvision_resnets),
+        cmocka_unit_test(nothing_found_lists_places_and_names),
+        cmocka_unit_test(caches_in_their_order),
+        cmocka_unit_test(digests_in_names_are_checked),
+    };
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    (void)sc_remove_tree(folder);
+    free(folder);
+    return failed;
+}
