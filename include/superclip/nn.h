@@ -126,6 +126,8 @@ sc_status sc_params_view(const sc_params *p, size_t i, sc_param_part part, void 
 /* As strict as the ones above, and all names and shapes are checked before anything is written; a
  * tensor that cannot be read leaves the parameters half written. */
 sc_status sc_params_read(sc_params *p, const sc_tensor_reader *r);
+/* Only the parameters that the reader holds: each has to be known and to fit. */
+sc_status sc_params_read_some(sc_params *p, const sc_tensor_reader *r);
 sc_status sc_params_read_moments(sc_params *p, const sc_tensor_reader *m, const sc_tensor_reader *v);
 /* Would sc_params_read take r for this graph? Needs no device and reads no tensor. */
 sc_status sc_params_check(const sc_graph *g, const sc_tensor_reader *r);

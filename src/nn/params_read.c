@@ -42,9 +42,12 @@ static void check_one(const nn_param *item, const sc_tensor *t, offenders *o)
         offend(o, "'%s' holds %s", item->name, sc_dtype_name(t->dtype));
 }
 
-static bool wanted(const nn_param *item, bool trainable_only)
+/* Which parameters a reader has to hold. */
+typedef enum scope { ALL, TRAINABLE, SOME } scope;
+
+static bool wanted(const nn_param *item, scope s)
 {
-    return item->trainable || !trainable_only;
+    return item->trainable || s != TRAINABLE;
 }
 
 static int find(const sc_tensor_reader *r, const char *name)
@@ -56,20 +59,19 @@ static int find(const sc_tensor_reader *r, const char *name)
 }
 
 /* Tensors that no parameter asks for, with the nearest name. */
-static sc_status check_extra(const sc_params *p, const sc_tensor_reader *r, bool trainable_only,
-                             offenders *o)
+static sc_status check_extra(const sc_params *p, const sc_tensor_reader *r, scope s, offenders *o)
 {
     const char **names = sc_alloc(p->count, sizeof *names);
     size_t n = 0;
     if (names == NULL)
         return SC_ENOMEM;
     for (size_t i = 0; i < p->count; i++)
-        if (wanted(&p->items[i], trainable_only))
+        if (wanted(&p->items[i], s))
             names[n++] = p->items[i].name;
     for (size_t i = 0; i < r->count; i++) {
         const char *name = r->items[i].name;
         int at = nn_params_find(p, name);
-        if (at >= 0 && wanted(&p->items[at], trainable_only))
+        if (at >= 0 && wanted(&p->items[at], s))
             continue;
         const char *near = o->count < SHOWN ? sc_nearest(name, names, n) : NULL;
         offend(o, near != NULL ? "'%s' is unknown (nearest: '%s')" : "'%s' is unknown", name, near);
@@ -79,17 +81,17 @@ static sc_status check_extra(const sc_params *p, const sc_tensor_reader *r, bool
 }
 
 /* Everything is checked before anything is written. */
-static sc_status check_all(const sc_params *p, const sc_tensor_reader *r, bool trainable_only,
-                           const char *what)
+static sc_status check_all(const sc_params *p, const sc_tensor_reader *r, scope s, const char *what)
 {
     offenders o = {0};
     sc_text_init(&o.text);
     for (size_t i = 0; i < p->count; i++)
-        if (wanted(&p->items[i], trainable_only)) {
+        if (wanted(&p->items[i], s)) {
             int at = find(r, p->items[i].name);
-            check_one(&p->items[i], at < 0 ? NULL : &r->items[at], &o);
+            if (at >= 0 || s != SOME)
+                check_one(&p->items[i], at < 0 ? NULL : &r->items[at], &o);
         }
-    sc_status status = check_extra(p, r, trainable_only, &o);
+    sc_status status = check_extra(p, r, s, &o);
     if (status == SC_OK)
         status = sc_text_status(&o.text);
     if (status == SC_OK && o.count > SHOWN)
@@ -200,14 +202,20 @@ static sc_status read_all(sc_params *p, const sc_tensor_reader *r, char *base)
 
 sc_status sc_params_read(sc_params *p, const sc_tensor_reader *r)
 {
-    SC_TRY(check_all(p, r, false, "parameters"));
+    SC_TRY(check_all(p, r, ALL, "parameters"));
+    return read_all(p, r, p->values);
+}
+
+sc_status sc_params_read_some(sc_params *p, const sc_tensor_reader *r)
+{
+    SC_TRY(check_all(p, r, SOME, "parameters"));
     return read_all(p, r, p->values);
 }
 
 sc_status sc_params_read_moments(sc_params *p, const sc_tensor_reader *m, const sc_tensor_reader *v)
 {
-    SC_TRY(check_all(p, m, true, "moments (exp_avg)"));
-    SC_TRY(check_all(p, v, true, "moments (exp_avg_sq)"));
+    SC_TRY(check_all(p, m, TRAINABLE, "moments (exp_avg)"));
+    SC_TRY(check_all(p, v, TRAINABLE, "moments (exp_avg_sq)"));
     SC_TRY(read_all(p, m, p->m));
     return read_all(p, v, p->v);
 }

@@ -274,6 +274,13 @@ static void test_read(void **state)
     f.broken = 3;
     assert_int_equal(sc_params_read(t.params, &r), SC_EFORMAT);
     expect_message("tensor 3 is damaged");
+    r.count = 3; /* some of them */
+    assert_int_equal(sc_params_read(t.params, &r), SC_EFORMAT);
+    expect_message("'image.1.bias' is missing");
+    OK(sc_params_read_some(t.params, &r));
+    rename_item(&f.set, 1, "image.9.weight");
+    assert_int_equal(sc_params_read_some(t.params, &r), SC_EFORMAT);
+    expect_message("'image.9.weight' is unknown");
     sc_tensor_set_free(&set);
     sc_tensor_set_free(&f.set);
     tiny_close(&t);
