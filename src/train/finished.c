@@ -100,6 +100,20 @@ static size_t program_bytes(const sc_trainer *t)
     return shared + own;
 }
 
+/* Memory that nobody will touch: the pages of a model that is only measured are never there. */
+static sc_status reserve(sc_device *d, size_t bytes, void **out)
+{
+    (void)d;
+    *out = bytes <= SIZE_MAX - 64 ? aligned_alloc(64, (bytes / 64 + 1) * 64) : NULL;
+    return *out ? SC_OK : sc_fail(SC_ENOMEM, "no address space for %zu bytes", bytes);
+}
+
+static void give_up(sc_device *d, void *p)
+{
+    (void)d;
+    free(p);
+}
+
 sc_status sc_train_memory(const sc_train_options *o, sc_device *device, int ranks, size_t *bytes)
 {
     sc_comm group = {.rank = 0,
@@ -111,12 +125,18 @@ sc_status sc_train_memory(const sc_train_options *o, sc_device *device, int rank
     sc_trainer *t = sc_alloc(1, sizeof *t);
     if (!t)
         return SC_ENOMEM;
-    sc_train_options plain = *o;
-    plain.init_from = NULL;
-    sc_status status = sc_trainer_open(t, &plain, device, &group, NULL);
+    const sc_backend *own = device->backend;
+    sc_backend measuring = *own;
+    if (own->sync == NULL) { /* a host backend: its memory is ours to replace */
+        measuring.alloc = reserve;
+        measuring.free = give_up;
+    }
+    device->backend = &measuring;
+    sc_status status = sc_trainer_build(t, o, device, &group, NULL);
     if (status == SC_OK)
         *bytes = parameter_bytes(t) + program_bytes(t);
     sc_trainer_close(t);
+    device->backend = own;
     free(t);
     return status;
 }

@@ -72,8 +72,8 @@ static sc_status open_source(sc_trainer *t)
                               &t->source);
 }
 
-sc_status sc_trainer_open(sc_trainer *t, const sc_train_options *o, sc_device *device,
-                          const sc_comm *comm, const sc_train_events *events)
+sc_status sc_trainer_build(sc_trainer *t, const sc_train_options *o, sc_device *device,
+                           const sc_comm *comm, const sc_train_events *events)
 {
     *t = (sc_trainer){.o = o, .device = device, .comm = comm, .events = events};
     SC_TRY(check_options(o));
@@ -90,10 +90,15 @@ sc_status sc_trainer_open(sc_trainer *t, const sc_train_options *o, sc_device *d
     SC_TRY(make_buffers(t));
     sc_val_order(o->split, o->random_state, o->fold, t->val_order);
     SC_TRY(sc_text_batch_make(o, &t->texts));
-    SC_TRY(sc_trainer_compile(t));
-    SC_TRY(sc_params_init(t->params, o->random_state));
-    if (o->init_from)
-        SC_TRY(sc_trainer_init_from(t, o->init_from));
+    return sc_trainer_compile(t);
+}
+
+static sc_status open(sc_trainer *t, const sc_train_options *o, sc_device *device,
+                      const sc_comm *comm, const sc_train_events *events)
+{
+    SC_TRY(sc_trainer_build(t, o, device, comm, events));
+    SC_TRY(o->init_from ? sc_trainer_init_from(t, o->init_from)
+                        : sc_params_init(t->params, o->random_state));
     SC_TRY(open_source(t));
     return t->leader ? sc_ckpt_writer_open(&t->writer) : SC_OK;
 }
@@ -249,7 +254,7 @@ sc_status sc_train_job(const sc_train_options *o, sc_device *device, const sc_co
     *out = (sc_train_result){0};
     if (!t)
         return SC_ENOMEM;
-    sc_status status = sc_trainer_open(t, o, device, comm, events);
+    sc_status status = open(t, o, device, comm, events);
     t->comm = comm; /* also when opening failed early: the others must hear of it */
     status = sc_trainer_agree(t, status, NULL);
     if (status == SC_OK)

@@ -188,7 +188,8 @@ sc_status sc_object_from_json(const char *name, const char *text, sc_object **ou
 
 /* Frees on the way out of a failed open; safe on a zeroed trainer. */
 void sc_trainer_close(sc_trainer *t);
-sc_status sc_trainer_open(sc_trainer *t, const sc_train_options *o, sc_device *device,
-                          const sc_comm *comm, const sc_train_events *events);
+/* Buffers and programs, without initial weights, loader and writer. */
+sc_status sc_trainer_build(sc_trainer *t, const sc_train_options *o, sc_device *device,
+                           const sc_comm *comm, const sc_train_events *events);
 
 #endif
