@@ -112,23 +112,40 @@ def erase(seed, epoch, position, fold, size):
         ratio = float(np.float32(math.exp(float(uniform(w[1], RATIO)))))
         h, wide = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
         if h < size and wide < size:
+            if h < 1 or wide < 1:
+                return [0, 0, 0, 0]
             return [below(w[2], size - h + 1), below(w[3], size - wide + 1), h, wide]
     return [0, 0, 0, 0]
 
 
-def augment(seed, epoch, position, fold, size, row):
+def draws(seed, epoch, position, fold, size, row):
+    """The choices of one training sample, under the names of --dump-steps; floats are numpy float32."""
     w = words(seed, AUGMENT, epoch, position, 0, fold)
-    out = [below(w[0], row - size + 1), below(w[1], row - size + 1), w[2] >> 31 == 0, w[3] >> 31 == 0]
+    d = {"crop_top": below(w[0], row - size + 1), "crop_left": below(w[1], row - size + 1),
+         "flip_h": int(w[2] >> 31 == 0), "flip_v": int(w[3] >> 31 == 0), "jitter": 1, "rotate": 1}
     w = words(seed, AUGMENT, epoch, position, 1, fold)
     order = [0, 1, 2, 3]
     for i in (3, 2, 1):
         j = below(w[3 - i], i + 1)
         order[i], order[j] = order[j], order[i]
-    angle = uniform(w[3], ANGLE)
+    d["jitter_order"], d["angle"] = order, uniform(w[3], ANGLE)
     w = words(seed, AUGMENT, epoch, position, 2, fold)
-    factors = [uniform(w[i], FACTOR) for i in range(3)] + [uniform(w[3], HUE)]
-    text = ["%d" % v for v in out + order] + [bits(v) for v in factors + [angle]]
-    text += ["%d" % v for v in rotation(angle, size) + erase(seed, epoch, position, fold, size)]
+    for i, name in enumerate(("brightness", "contrast", "saturation", "hue")):
+        d[name] = uniform(w[i], HUE if name == "hue" else FACTOR)
+    d["rotate_fix"] = rotation(d["angle"], size)
+    box = erase(seed, epoch, position, fold, size)
+    d.update(zip(("erase_top", "erase_left", "erase_h", "erase_w"), box))
+    return d
+
+
+def augment(seed, epoch, position, fold, size, row):
+    """The same as a line of the golden file."""
+    d = draws(seed, epoch, position, fold, size, row)
+    text = [str(d[k]) for k in ("crop_top", "crop_left", "flip_h", "flip_v")]
+    text += map(str, d["jitter_order"])
+    text += [bits(d[k]) for k in ("brightness", "contrast", "saturation", "hue", "angle")]
+    text += map(str, d["rotate_fix"])
+    text += [str(d[k]) for k in ("erase_top", "erase_left", "erase_h", "erase_w")]
     return " ".join(text)
 
 
