@@ -45,5 +45,8 @@ const sc_encoder_info *sc_encoder_list(size_t *count);
 const sc_encoder_info *sc_encoder_find(const char *name);
 /* SC_OK, or SC_EUSAGE (unknown; names the nearest) / SC_EUNSUPPORTED (comes later). */
 sc_status sc_encoder_check(const char *name, bool image);
+/* Is there a trainable projection to embed_dim behind the tower? A CLIP text tower has one only when its
+ * own text_projection gives features of another length. */
+bool sc_encoder_has_projection(const char *name, int embed_dim);
 
 #endif

@@ -58,6 +58,11 @@ sc_status app_check_configs(app *a)
         status = sc_encoder_check(c->text_encoder, false);
         if (status != SC_OK)
             return sc_fail_prefix(status, "%s: key 'text_encoder_name'", c->source);
+        if (c->freeze_text_encoder && !sc_encoder_has_projection(c->text_encoder, c->embed_dim))
+            sc_warn(&a->log,
+                    "%s: key 'freeze_text_encoder': %s gives %d features itself, so there is no "
+                    "text_encoder.projection and nothing of the text tower is trained",
+                    c->source, c->text_encoder, c->embed_dim);
         SC_TRY(check_weights(a, c));
         SC_TRY(file_is_there(c, "'tokenizer'", c->tokenizer));
     }

@@ -99,6 +99,12 @@ const sc_encoder_info *sc_encoder_find(const char *name)
     return i < 0 ? NULL : &infos[i];
 }
 
+bool sc_encoder_has_projection(const char *name, int embed_dim)
+{
+    int i = find(name);
+    return i >= 0 && (infos[i].image || shapes[i].clip_text.embed != embed_dim);
+}
+
 sc_status sc_encoder_check(const char *name, bool image)
 {
     const char *kind = image ? "image" : "text";

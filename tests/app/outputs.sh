@@ -73,6 +73,13 @@ done
 ok 2 -V
 [ "$(grep -c '^sc_mpi' out)" = 1 ] || die "-V under mpirun"
 
+# A frozen text tower without a projection learns nothing, which is told once; with one it is not.
+config '"name": "f", "freeze_text_encoder": true, "embed_dim": 64,' | sed 's/"embed_dim": 16,//' >frozen.json
+ok 1 frozen.json --check --data-dir data --output-dir none --log-dir none
+[ "$(grep -c 'Warning: frozen.json:[0-9]*: .*freeze_text_encoder.*nothing' err)" = 1 ] || die "frozen text tower"
+ok 1 frozen.json --set embed_dim=16 --check --data-dir data --output-dir none --log-dir none
+[ ! -s err ] || die "a frozen text tower with a projection"
+
 # --overfit: the same images in training and validation.
 ok 1 c.json --data-dir data --output-dir over --log-dir logs --overfit 10 --backend ref --set use_cv=false
 [ "$(wc -l <over/tiny/fold_1/val_predictions.csv)" = 11 ] || die "--overfit"
