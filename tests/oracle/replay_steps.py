@@ -46,11 +46,11 @@ GROUPS = ("tensors", "settings", "samples", "draws", "pixels", "features", "logi
 # SLACK times as far from the result in double as PyTorch's own float or bf16 run is.
 SLACK = 10
 BOUNDS = {"fp64": {"features": 1e-9, "logits": 1e-12, "losses": 1e-10, "gradients": 1e-7, "statistics": 1e-9,
-                   "update": 1e-6},
+                   "update": 1e-9},
           "fp32": {"features": 5e-5, "logits": 1e-5, "losses": 1e-4, "gradients": 2e-3, "statistics": 1e-3,
-                   "update": 1e-2},
+                   "update": 1e-4},
           "bf16": {"features": 0.05, "logits": 1e-5, "losses": 1e-4, "gradients": 0.25, "statistics": 0.05,
-                   "update": 1e-2}}
+                   "update": 1e-4}}
 EPSILON = {"fp64": 2.0**-52, "fp32": 2.0**-23, "bf16": 2.0**-23}  # of stored parameters and statistics
 TYPES = {"F64": np.float64, "F32": np.float32, "I64": np.int64, "I32": np.int32, "U8": np.uint8}
 INPUTS = ["samples", "labels", "tokens", "text_end", "text_class", "class_weights", "lr", "pixels",
