@@ -130,8 +130,8 @@ static char *job_label(const app *a, int job)
         return sc_strdup("");
     const app_job *j = &a->jobs[job];
     return a->options.configs_count > 1
-               ? sc_format("%s fold %d", a->options.configs[j->config].name, j->fold)
-               : sc_format("fold %d", j->fold);
+               ? sc_format("[%s fold %d]", a->options.configs[j->config].name, j->fold)
+               : sc_format("[fold %d]", j->fold);
 }
 
 void coordinator_progress(app *a, const progress_mail *p)

@@ -41,6 +41,7 @@ for backend in ref cpu; do
         '[fold 3] ' 'Config tiny: '; do
         grep -qF "$line" "$log" || die "the log has no line '$line'"
     done
+    grep -q '^\[fold 3\] Epoch 2 \[Train\]: 100%' out && grep -q '^\[fold 3\] Train Loss' out || die "marks of the console"
     ! grep -q $'\r' "$log" out || die "carriage returns outside a terminal"
     [ ! -e $backend/.sc_mpi.lock ] || die "the lock outlived the run"
     [ -z "$(find $backend -name '*.tmp*' -o -name '.sc_mpi_probe*')" ] || die "left-over files"
