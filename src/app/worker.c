@@ -252,8 +252,10 @@ static sc_status lead_from_root(worker *w)
 sc_status worker_run(app *a)
 {
     worker w = {.a = a, .job = -1, .next = -1};
-    if (app_is_root(a))
+    if (app_is_root(a)) {
+        signals_announce_end();
         return lead_from_root(&w);
+    }
     if (is_leader(a))
         SC_TRY(sc_mail_send(a->mail, 0, MAIL_ASK, NULL, 0));
     for (int rests = 0; !w.end;) {

@@ -66,6 +66,9 @@ echo "killed $hits times over $((whole_runs + 1)) runs: identical bytes"
 
 # TERM ends at once; nothing half-written.
 kill_after $((whole_ms / 2)) TERM term
+if [ $rc = 143 ] && grep -q 'Epoch 1' out; then
+    [ "$(grep -c 'the same command goes on' out)" = 1 ] || die "TERM: not a word about going on"
+fi
 ok 1 "${args[@]}" --output-dir term
 same_bytes whole term
 
