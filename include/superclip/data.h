@@ -52,7 +52,9 @@ typedef struct sc_pack_options {
     const sc_log *log;
     /* done and total of this part; called on the thread that called sc_pack_part; may be NULL */
     void (*progress)(void *ctx, int64_t done, int64_t total);
-    void *progress_ctx;
+    /* Asked as often, and before the first image: true ends sc_pack_part soon, with SC_EINTERRUPTED. May be NULL */
+    bool (*stop)(void *ctx);
+    void *progress_ctx; /* of both */
 } sc_pack_options;
 
 /* A scan of class folders, in sample order. */

@@ -5,6 +5,7 @@
 
 #include "app.h"
 #include "lock.h"
+#include "signals.h"
 
 enum { MAIL_PACKED = 1 };
 typedef struct packed_mail {
@@ -71,6 +72,7 @@ static void on_progress(void *ctx, int64_t done, int64_t total)
     if (app_is_root(p->a)) {
         p->done[0] = done;
         (void)take_mail(p);
+        (void)app_lock_renew(p->a->lock); /* whether it is still ours is asked before training */
     } else if (sc_now() - p->told > 0.5) {
         packed_mail m = {.done = done};
         p->told = sc_now();
@@ -78,11 +80,18 @@ static void on_progress(void *ctx, int64_t done, int64_t total)
     }
 }
 
+static bool on_stop(void *ctx)
+{
+    (void)ctx;
+    return signals_stop_asked();
+}
+
 /* Own part, then, on rank 0, until the others have ended theirs. */
 static sc_status pack_own_part(packing *p, sc_pack_options *o)
 {
     const sc_comm *c = p->a->world->comm;
     o->progress = on_progress;
+    o->stop = on_stop;
     o->progress_ctx = p;
     sc_status status = sc_pack_part(o, p->a->list, c->rank, c->size);
     int64_t own = p->total * (c->rank + 1) / c->size - p->total * c->rank / c->size;
@@ -162,6 +171,20 @@ static bool usable(app *a, int set)
     return false;
 }
 
+/* The other run may pack for hours; a request to stop is heard meanwhile. */
+static sc_status wait_for_lock(const app *a, const char *path, app_lock **lock)
+{
+    double began = sc_now();
+    for (;;) {
+        sc_status status = app_lock_take(path, a->world->host, 1, lock);
+        if (status != SC_EUSAGE || sc_now() - began > 24 * 3600.0)
+            return status;
+        if (signals_stop_asked())
+            return sc_fail_prefix(SC_EINTERRUPTED, "stopped while waiting");
+        SC_TRY(app_lock_renew(a->lock));
+    }
+}
+
 /* A run with the same --cache-dir and another --output-dir may be packing the same images. */
 static sc_status pack_locked(app *a, int set)
 {
@@ -170,7 +193,7 @@ static sc_status pack_locked(app *a, int set)
     int32_t there = 0;
     if (app_is_root(a) && a->options.cache_dir) {
         char *path = sc_format("%s.lock", a->sets[set].dir);
-        status = path ? app_lock_take(path, a->world->host, 24 * 3600.0, &lock) : SC_ENOMEM;
+        status = path ? wait_for_lock(a, path, &lock) : SC_ENOMEM;
         free(path);
         there = status == SC_OK && usable(a, set); /* the other run was quicker */
     }
@@ -194,8 +217,10 @@ static sc_status open_cached(app *a, int set)
 sc_status app_open_sets(app *a)
 {
     for (int s = 0; s < a->set_count; s++) {
-        if (a->sets[s].cached)
-            SC_TRY(open_cached(a, s));
+        sc_status status = a->sets[s].cached ? open_cached(a, s) : SC_OK;
+        if (status == SC_EINTERRUPTED)
+            sc_info(&a->log, "stopped while packing; the same command packs again");
+        SC_TRY(status);
         APP_AGREE(a, open_set(a, s));
     }
     app_take_facts(a);

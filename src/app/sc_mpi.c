@@ -262,7 +262,9 @@ int main(int argc, char **argv)
     a.log = app_is_root(&a) ? app_log_of(&a.voice) : (sc_log){drop, NULL};
     int exit_code = 0;
     sc_status status = run(&a, argc, argv, &exit_code);
-    if (status != SC_OK) {
+    if (status == SC_EINTERRUPTED) { /* before the first job; who stopped has said it */
+        exit_code = EXIT_RESUMABLE;
+    } else if (status != SC_OK) {
         app_print_error(&a, sc_message());
         exit_code = EXIT_USAGE;
         if (status == SC_ECOMM)

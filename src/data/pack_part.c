@@ -202,13 +202,22 @@ static void *worker(void *arg)
     return NULL;
 }
 
-static void report(const part *p, int64_t done)
+/* Callbacks run on the caller's thread only, and without the lock. */
+static void report(part *p, int64_t done)
 {
     if (p->o->progress)
         p->o->progress(p->o->progress_ctx, done, p->count);
+    if (!p->o->stop || done == p->count || !p->o->stop(p->o->progress_ctx))
+        return;
+    pthread_mutex_lock(&p->lock);
+    if (p->status == SC_OK) {
+        p->status = SC_EINTERRUPTED;
+        p->message = sc_format("%s: packing was stopped after %lld of %lld images", p->o->dst,
+                               (long long)done, (long long)p->count);
+    }
+    pthread_mutex_unlock(&p->lock);
 }
 
-/* The progress callback runs on the caller's thread only. */
 static void wait_for_workers(part *p)
 {
     pthread_mutex_lock(&p->lock);
@@ -250,7 +259,9 @@ static void run_workers(part *p)
         return;
     }
     rows buffers;
-    p->status = rows_new(p, &buffers);
+    sc_status status = rows_new(p, &buffers);
+    if (p->status == SC_OK)
+        p->status = status;
     while (p->status == SC_OK && pack_one(p, &buffers))
         report(p, p->done);
     rows_free(&buffers);
@@ -335,6 +346,7 @@ sc_status sc_pack_part(const sc_pack_options *o, const sc_source_list *l, int nu
         goto done;
     SC_TRY_GOTO(sc_pack_plan_make(o, l->count, l->paths, &p.plan));
     SC_TRY_GOTO(open_shards(&p));
+    report(&p, 0);
     run_workers(&p);
     status = p.status;
     if (status != SC_OK && p.message)
@@ -347,7 +359,8 @@ sc_status sc_pack_part(const sc_pack_options *o, const sc_source_list *l, int nu
         close_shards(&p);
     if (status == SC_OK)
         status = save_records(&p, number);
-    report(&p, p.done);
+    if (status == SC_OK)
+        report(&p, p.done);
     free(p.fds);
     p.fds = NULL;
 done:

@@ -350,13 +350,49 @@ static void test_progress(void **state)
     folder_remove(f);
 }
 
+static bool stop_soon(void *ctx)
+{
+    int *left = ctx;
+    return (*left)-- <= 0;
+}
+
+/* A part that is asked to stop does, and nothing stays behind. */
+static void test_stop(void **state)
+{
+    (void)state;
+    char *f = folder_new();
+    pack_setup s;
+    pack_setup_init(&s, f);
+    folder_images(s.src);
+    s.o.stop = stop_soon;
+    for (int threads = 0; threads < 4; threads++) {
+        for (int after = 0; after < 4; after++) {
+            int left = after;
+            s.o.threads = threads;
+            s.o.progress_ctx = &left;
+            /* waking up once for several images may be too late */
+            sc_status status = pack_all(&s.o, 1);
+            if (threads < 2 || after == 0 || status != SC_OK) {
+                assert_int_equal(status, SC_EINTERRUPTED);
+                assert_non_null(strstr(sc_message(), "packing was stopped after"));
+                assert_int_equal(count_names(f, ""), 1);
+            }
+            sc_remove_tree(s.dst);
+        }
+    }
+    int never = 1 << 20;
+    s.o.progress_ctx = &never;
+    pack_ok(&s.o, 2);
+    folder_remove(f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_same_bytes), cmocka_unit_test(test_bad_files),
         cmocka_unit_test(test_refusals),   cmocka_unit_test(test_force),
         cmocka_unit_test(test_left_over),  cmocka_unit_test(test_grey16_warning),
-        cmocka_unit_test(test_progress),
+        cmocka_unit_test(test_progress),   cmocka_unit_test(test_stop),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

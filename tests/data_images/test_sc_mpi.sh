@@ -69,4 +69,41 @@ cat out err >all
 says all "pack the images again with pack_hdf5 --force"
 [ -f "$entry/manifest.json" ] || die "a user's manifest was removed"
 
+# SIGUSR1 while packing: exit 42, nothing half packed; images of 12 MB, so that it would take minutes.
+cp -r data large
+{ # a BMP of 2000 x 2000
+    printf 'BM\x36\x1b\xb7\0\0\0\0\0\x36\0\0\0\x28\0\0\0\xd0\x07\0\0\xd0\x07\0\0\x01\0\x18\0\0\0\0\0'
+    head -c 12000020 /dev/zero
+} >large/c1/0.bmp
+for i in $(seq 1 600); do ln large/c1/0.bmp large/c1/big$i.bmp; done
+stop() { # RANKS
+    local run=("$SC") pid n=0
+    [ "$1" = 1 ] || run=(mpirun -np "$1" "$SC")
+    rm -rf cache stopped
+    ASAN_OPTIONS=$mpi_asan "${run[@]}" "${args[@]}" --data-dir large --output-dir stopped >out 2>err </dev/null &
+    pid=$!
+    until grep -q Packing out; do
+        n=$((n + 1))
+        [ $n -lt 400 ] || die "it does not pack"
+        sleep 0.05
+    done
+    sleep 0.1
+    rc=0
+    for n in $(seq 600); do
+        [ $((n % 60)) != 1 ] || kill -USR1 $pid 2>/dev/null || break # again: a loaded mpirun may lose one
+        kill -0 $pid 2>/dev/null || break
+        [ "$n" -lt 600 ] || kill -KILL $pid
+        sleep 0.05
+    done
+    wait $pid || rc=$?
+    [ $rc = 42 ] || die "exit $rc instead of 42 on $1 ranks"
+    says out "stopped while packing"
+    ! grep -q error err || die "an error was told"
+    [ -z "$(find . -name '*.packing*')" ] && [ -z "$(ls -A cache 2>/dev/null)" ] || die "left behind"
+}
+stop 1
+stop 2
+rm large/c1/big* large/c1/0.bmp
+ok 2 "${args[@]}" --data-dir large --output-dir stopped
+
 echo "sc_mpi's data: ok"
