@@ -101,7 +101,6 @@ __global__ void __launch_bounds__(WARPS *SC_WARP)
             sc_emit1(y, row_of(s, h, i) + e, mix(p, values, s.step, e, 0, i + 1), add);
         if (lane == 0)
             lse[static_cast<int64_t>(blockIdx.x) * s.length + i] = top + logf(sum);
-        __syncwarp();
     }
 }
 
@@ -143,7 +142,6 @@ __global__ void __launch_bounds__(WARPS *SC_WARP)
         __syncwarp();
         for (int e = lane; e < s.d; e += SC_WARP)
             sc_emit1(dqkv, place(s, h, i, 0) + e, mix(ds, a, s.step, e, 0, i + 1), add);
-        __syncwarp();
     }
     __syncthreads();
     for (int i = warp; i < s.length; i += WARPS) {
@@ -164,7 +162,6 @@ __global__ void __launch_bounds__(WARPS *SC_WARP)
             sc_emit1(dqkv, place(s, h, j, 1) + e, mix(ds, a, s.step, e, j, s.length), add);
             sc_emit1(dqkv, place(s, h, j, 2) + e, mix(p, b, s.step, e, j, s.length), add);
         }
-        __syncwarp();
     }
 }
 

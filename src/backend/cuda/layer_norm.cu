@@ -102,9 +102,8 @@ __device__ __forceinline__ float down(float v, float *slot)
         if (threadIdx.y < half)
             slot[me] += slot[me + half * COLUMNS];
     }
-    __syncthreads();
-    v = slot[threadIdx.x];
-    __syncthreads();
+    v = slot[me];
+    __syncthreads(); /* row 0 has read what other rows added; now slot may be filled again */
     return v;
 }
 template <typename X, typename D>

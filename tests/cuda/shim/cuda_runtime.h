@@ -1,12 +1,12 @@
 /* A stand-in for CUDA's header, for tests only: the .cu files compile as C++ and run on the host.
  *
  * A launch runs its blocks one after another; the threads of a block are fibres that change hands
- * at
- * __syncthreads and at warp functions. What the device leaves undefined is a fault here: a barrier
- * or a warp function that not all its threads reach from the same place, a shuffle from a lane
- * outside the mask, more shared memory or threads than a launch may have, writing behind shared
- * memory. Shared memory starts as 0xff bytes (NaN) in every block. Threads run in ascending or
- * descending order (shim_set_order): a missing barrier shows as a different result.
+ * at barriers and warp functions. What the device leaves undefined is a fault here: a barrier or a
+ * warp function that not all its threads reach from the same place, a shuffle from a lane outside
+ * the mask, more shared memory or threads than a launch may have, writing behind shared memory.
+ * Shared memory starts as 0xff bytes (NaN) in every block. Warps run as far as they get, one after
+ * the other in ascending or descending order (shim_set_order): a missing barrier shows as a
+ * different result.
  */
 #ifndef SC_TESTS_CUDA_SHIM_RUNTIME_H
 #define SC_TESTS_CUDA_SHIM_RUNTIME_H

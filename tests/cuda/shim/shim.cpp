@@ -210,43 +210,47 @@ bool release_lanes(fibre *warp, size_t lanes, unsigned mask)
             warp[l].s = READY;
     return true;
 }
-bool release_warps(size_t threads)
+/* One warp as far as it gets without the others. */
+bool run_warp(fibre *warp, size_t lanes)
 {
-    bool any = false;
-    for (size_t w = 0; w < threads; w += 32) {
-        size_t lanes = threads - w < 32 ? threads - w : 32;
-        for (size_t l = 0; l < lanes; l++)
-            if (m.fibres[w + l].s == AT_WARP)
-                any = release_lanes(&m.fibres[w], lanes, m.fibres[w + l].mask) || any;
+    bool ran = false;
+    for (bool more = true; more && m.fault.empty();) {
+        more = false;
+        for (size_t k = 0; k < lanes; k++) {
+            fibre *f = &warp[m.descending ? lanes - 1 - k : k];
+            if (f->s == READY) {
+                to_fibre(f);
+                more = true;
+            }
+        }
+        for (size_t l = 0; l < lanes && m.fault.empty(); l++)
+            if (warp[l].s == AT_WARP)
+                more = release_lanes(warp, lanes, warp[l].mask) || more;
+        ran = ran || more;
     }
-    return any;
+    return ran;
 }
 
 void run_block(size_t threads)
 {
+    const size_t warps = (threads + 31) / 32;
     for (;;) {
-        bool ran = false, all_done = true;
-        for (size_t k = 0; k < threads; k++) {
-            fibre *f = &m.fibres[m.descending ? threads - 1 - k : k];
-            if (f->s == READY) {
-                to_fibre(f);
-                ran = true;
-            }
-            all_done = all_done && f->s == DONE;
+        bool moved = false, all_done = true;
+        for (size_t k = 0; k < warps && m.fault.empty(); k++) {
+            const size_t w = 32 * (m.descending ? warps - 1 - k : k);
+            moved = run_warp(&m.fibres[w], threads - w < 32 ? threads - w : 32) || moved;
         }
+        for (size_t i = 0; i < threads; i++)
+            all_done = all_done && m.fibres[i].s == DONE;
         if (all_done || !m.fault.empty())
             return;
-        bool released = release_warps(threads);
-        released = release_barrier(threads) || released;
-        if (!m.fault.empty())
-            return;
-        if (!released && !ran) {
-            for (size_t i = 0; i < threads; i++)
-                if (m.fibres[i].s != DONE) {
-                    set_fault("not all threads reach the barrier or warp function", &m.fibres[i]);
-                    return;
-                }
-        }
+        moved = release_barrier(threads) || moved;
+        if (moved || !m.fault.empty())
+            continue;
+        for (size_t i = 0; i < threads && m.fault.empty(); i++)
+            if (m.fibres[i].s != DONE)
+                set_fault("not all threads reach the barrier or warp function", &m.fibres[i]);
+        return;
     }
 }
 
