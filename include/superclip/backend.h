@@ -68,7 +68,8 @@ typedef struct sc_attrs {
  * kind is said: conv2d and attention give COMPUTE, batch_norm, pools, select_row and all_gather the kind
  * of x, layer_norm COMPUTE. A gradient is stored like its value.
  *  augment        in0 BYTES [n,P,P,3], in1 BYTES [n,sizeof(sc_augment)] -> COMPUTE [n,3,S,S]
- *  conv2d         x [n,C,H,W], param0 weight [O,C,k,k] -> [n,O,H',W'], no bias
+ *  conv2d         x [n,C,H,W], param0 weight [O,C,k,k] (or [O,C]: k = 1), optional param1 bias [O]
+ *                 -> [n,O,H',W']
  *  batch_norm     x [n,C,H,W], optional in1 residual (same shape); params weight, bias,
  *                 running_mean, running_var [C], num_batches_tracked -> relu?(bn(x) + residual).
  *                 Training statistics: over the n*H*W values of ALL ranks of node->comm, combined as
@@ -202,6 +203,10 @@ struct sc_backend {
                        void *m, void *v);
     /* Waits for everything queued. May be NULL (host backends). */
     sc_status (*sync)(sc_device *d);
+
+    /* May be NULL: not known. The most this device does now, measured in well under a second: FLOP a
+     * second of multiply-adds in its precision, bytes a second of reading and writing its memory. */
+    sc_status (*peak)(sc_device *d, double *flops, double *bytes);
 };
 
 const sc_backend *sc_backend_ref(void);

@@ -2,7 +2,7 @@
  *
  *     sc_graph *g = sc_graph_new();
  *     sc_value x = sc_input(g, "images", SC_BYTES, SC_ROWS_LOCAL, SC_SHAPE(-1, 246, 246, 3));
- *     x = sc_conv2d(g, x, sc_weight(g, "conv1.weight", shape, init, true), 2, 3);
+ *     x = sc_conv2d(g, x, sc_weight(g, "conv1.weight", shape, init, true), no_bias, 2, 3);
  *     ...
  *     SC_TRY(sc_graph_status(g));
  *
@@ -53,7 +53,8 @@ void sc_minimize(sc_graph *g, sc_value v);
 
 /* The ops; semantics and shapes in backend.h. Params of value {-1} mean "none" where optional. */
 sc_value sc_augment_images(sc_graph *g, sc_value rows, sc_value draws, int crop);
-sc_value sc_conv2d(sc_graph *g, sc_value x, sc_param weight, int stride, int pad);
+/* weight [out,in,k,k], or [out,in] for k = 1 */
+sc_value sc_conv2d(sc_graph *g, sc_value x, sc_param weight, sc_param bias, int stride, int pad);
 typedef struct sc_batch_norm_params { sc_param weight, bias, mean, var, batches; } sc_batch_norm_params;
 /* declares NAME.weight, .bias, .running_mean, .running_var, .num_batches_tracked */
 sc_batch_norm_params sc_batch_norm_declare(sc_graph *g, const char *name, int64_t channels,
@@ -172,5 +173,74 @@ sc_status sc_program_backward(sc_program *p);
 sc_status sc_program_reduce(sc_program *p);
 /* One AdamW update of every trainable parameter; step is counted inside (o->step is ignored). */
 sc_status sc_params_update(sc_params *p, const sc_adamw *o);
+
+/* ---- profile: where the time of a run goes ---------------------------------------------------
+ * Stands between nn and a device's backend and in front of a communicator; a run without one pays
+ * nothing. Programs are compiled between open and close with sc_profile_comm, and freed before close.
+ * Reads clocks only: results stay the same bytes. On a device that queues its work every op waits for
+ * its end, so a profiled step is slower than the sum of its ops in an ordinary run.
+ *
+ * The clock runs between start and stop; every moment of it belongs to one part, told by the caller
+ * at its end (sc_profile_lap). Ops are timed from inside, whatever part they run in.
+ */
+typedef struct sc_profile sc_profile;
+typedef enum sc_profile_part {
+    SC_PART_LOADER,   /* waiting for rows */
+    SC_PART_RANKS,    /* waiting for the other ranks at a step's boundary */
+    SC_PART_INPUT,    /* handing rows to the device */
+    SC_PART_FORWARD,
+    SC_PART_LOSSES,   /* reading losses and logits, accuracy */
+    SC_PART_BACKWARD,
+    SC_PART_REDUCE,   /* summing gradients over the group */
+    SC_PART_ADAMW,
+    SC_PART_SAVING,   /* progress, checkpoints, results */
+    SC_PART_EVAL_LOADER,
+    SC_PART_EVAL_FORWARD, /* texts and images */
+    SC_PART_EVAL_OTHER,   /* metrics, other ranks */
+    SC_PROFILE_PARTS
+} sc_profile_part;
+
+/* Measures what the device can do at most (sc_backend.peak) and replaces d->backend until close. */
+sc_status sc_profile_open(sc_device *d, const sc_comm *c, sc_profile **out);
+void sc_profile_close(sc_profile *p); /* NULL is fine */
+const sc_comm *sc_profile_comm(const sc_profile *p);
+void sc_profile_start(sc_profile *p); /* zeroes what was counted */
+void sc_profile_stop(sc_profile *p);
+/* The time since the last lap, or since start, was spent on `part`. Both: nothing when p is NULL or its
+ * clock stands. */
+void sc_profile_lap(sc_profile *p, sc_profile_part part);
+void sc_profile_step(sc_profile *p); /* one more training step done */
+int64_t sc_profile_steps(const sc_profile *p);
+
+/* One op, or all ops of a kind, or all equal ops; seconds over the whole measurement. FLOP and bytes are
+ * what the op needs at least: multiply-adds as written in its definition (a padded or transformed
+ * computation does more or fewer), and every value, gradient and parameter read or written once. */
+typedef struct sc_profile_row {
+    sc_op op;
+    char what[160];  /* "" for a kind; else shapes, kernel and stride */
+    int nodes;
+    int64_t calls;   /* of the forward pass */
+    double forward, backward, evaluation; /* seconds */
+    double collectives;                   /* of these, inside collectives */
+    double flops, bytes;                  /* done in these seconds */
+    double share; /* of the peak: the larger of arithmetic's and memory's share; 0: not known */
+    bool memory;  /* memory's is the larger */
+} sc_profile_row;
+typedef struct sc_profile_report {
+    int64_t steps;
+    double seconds, part[SC_PROFILE_PARTS];
+    double peak_flops, peak_bytes;   /* a second; 0: not known */
+    double adamw, adamw_bytes;       /* of the device's updates, in whatever part they ran */
+    double reduced_bytes;            /* of gradient sums */
+    int ranks, threads;
+    char device[160];
+    sc_profile_row *kinds, *nodes;   /* nodes: slowest first */
+    int n_kinds, n_nodes;
+} sc_profile_report;
+sc_status sc_profile_report_make(const sc_profile *p, sc_profile_report *out);
+void sc_profile_report_free(sc_profile_report *r);
+const char *sc_profile_part_name(sc_profile_part part); /* "loader_wait", ... */
+/* The tables people read: parts, kinds, the `top` slowest; lines end with a newline. */
+void sc_profile_report_text(const sc_profile_report *r, int top, sc_text *out);
 
 #endif

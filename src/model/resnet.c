@@ -36,7 +36,7 @@ static conv_bn declare(const context *c, const char *prefix, const char *conv, c
 
 static sc_value record(const context *c, const conv_bn *p, sc_value x, sc_value residual, bool relu)
 {
-    x = sc_conv2d(c->g, x, p->weight, p->stride, p->pad);
+    x = sc_conv2d(c->g, x, p->weight, (sc_param){-1}, p->stride, p->pad);
     return sc_batch_norm(c->g, x, p->bn,
                          (sc_batch_norm_options){.relu = relu,
                                                  .running = c->running,

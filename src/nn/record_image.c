@@ -29,28 +29,31 @@ static int64_t windows(int64_t size, int64_t kernel, int64_t stride, int64_t pad
     return room < 0 ? 0 : room / stride + 1;
 }
 
-sc_value sc_conv2d(sc_graph *g, sc_value x, sc_param weight, int stride, int pad)
+sc_value sc_conv2d(sc_graph *g, sc_value x, sc_param weight, sc_param bias, int stride, int pad)
 {
     record r;
-    if (!record_begin(&r, g, SC_OP_CONV2D, 1, &x, 1, &weight) || !record_real(&r, 0) ||
-        !record_dims(&r, 0, 4))
+    if (!record_begin(&r, g, SC_OP_CONV2D, 1, &x, 2, (sc_param[]){weight, bias}) ||
+        !record_real(&r, 0) || !record_dims(&r, 0, 4))
         return NO_VALUE;
     sc_shape s = r.in[0].shape;
-    if (r.node.n_params != 1 || r.param[0].shape.n != 4 ||
-        r.param[0].shape.d[2] != r.param[0].shape.d[3])
-        return record_fail(&r, "the weight must be [out, in, k, k]");
     const sc_shape *w = &r.param[0].shape;
+    bool square = w->n == 4 && w->d[2] == w->d[3];
+    if (r.node.n_params < 1 || (w->n != 2 && !square))
+        return record_fail(&r, "the weight must be [out, in, k, k] or [out, in]");
+    const int64_t k = square ? w->d[2] : 1;
     if (w->d[1] != s.d[1])
         return record_fail(&r, "input has %lld channels, the weight wants %lld", (long long)s.d[1],
                            (long long)w->d[1]);
+    if (r.node.n_params == 2 && !record_vector(&r, 1, w->d[0]))
+        return NO_VALUE;
     if (stride < 1 || pad < 0)
         return record_fail(&r, "stride %d and padding %d are impossible", stride, pad);
     r.node.attrs.stride = stride;
     r.node.attrs.pad = pad;
-    r.node.attrs.kernel = (int)w->d[2];
+    r.node.attrs.kernel = (int)k;
     return record_output(&r, SC_COMPUTE, r.in[0].rows,
-                         SC_SHAPE(s.d[0], w->d[0], windows(s.d[2], w->d[2], stride, pad),
-                                  windows(s.d[3], w->d[2], stride, pad)));
+                         SC_SHAPE(s.d[0], w->d[0], windows(s.d[2], k, stride, pad),
+                                  windows(s.d[3], k, stride, pad)));
 }
 
 sc_batch_norm_params sc_batch_norm_declare(sc_graph *g, const char *name, int64_t channels,

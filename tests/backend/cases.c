@@ -35,14 +35,17 @@
     }
 
 #define OUTSIDE(x, k, s, p) (((x) + 2 * (p) - (k)) / (s) + 1)
-#define CONV(label, n, c, h, w, o, k, s, p)                                                       \
-    {                                                                                             \
-        .name = "conv2d " label, .op = SC_OP_CONV2D,                                              \
-        .attrs = {.kernel = (k), .stride = (s), .pad = (p)}, .n_in = 1, .n_out = 1, .n_param = 1, \
-        .in = {{SC_COMPUTE, D4(n, c, h, w), FILL_NORMAL, 0.2, 1, false}},                         \
-        .out = {{SC_COMPUTE, D4(n, o, OUTSIDE(h, k, s, p), OUTSIDE(w, k, s, p)), FILL_NORMAL, 0,  \
-                 0, false}},                                                                      \
-        .param = {{SC_EXACT, D4(o, c, k, k), FILL_NORMAL, 0, 0.1, false}},                        \
+#define CONV(...) CONVOLUTION(1, __VA_ARGS__)
+#define CONV_BIAS(...) CONVOLUTION(2, __VA_ARGS__)
+#define CONVOLUTION(params, label, n, c, h, w, o, k, s, p)                                       \
+    {                                                                                            \
+        .name = "conv2d " label, .op = SC_OP_CONV2D,                                             \
+        .attrs = {.kernel = (k), .stride = (s), .pad = (p)}, .n_in = 1, .n_out = 1,              \
+        .n_param = params, .in = {{SC_COMPUTE, D4(n, c, h, w), FILL_NORMAL, 0.2, 1, false}},     \
+        .out = {{SC_COMPUTE, D4(n, o, OUTSIDE(h, k, s, p), OUTSIDE(w, k, s, p)), FILL_NORMAL, 0, \
+                 0, false}},                                                                     \
+        .param = {{SC_EXACT, D4(o, c, k, k), FILL_NORMAL, 0, 0.1, false},                        \
+                  {SC_EXACT, D1(o), FILL_NORMAL, 0, 1, false}},                                  \
     }
 #define BN_PARAMS(c)                                        \
     {                                                       \
@@ -178,6 +181,22 @@ static const op_case cases[] = {
     CONV("3 channels out", 1, 16, 6, 6, 3, 3, 1, 1),
     CONV("1 channel in", 1, 1, 9, 9, 16, 3, 1, 1),
     CONV("stem narrow", 2, 3, 32, 32, 8, 7, 2, 3),
+
+    CONV_BIAS("bias", 2, 32, 9, 7, 48, 3, 1, 1),
+    CONV_BIAS("bias odd channels", 2, 20, 9, 7, 33, 3, 2, 1),
+    CONV_BIAS("bias patches", 2, 3, 13, 12, 24, 4, 4, 0),
+    CONV_BIAS("bias 2x2/2", 2, 24, 7, 6, 40, 2, 2, 0),
+    CONV_BIAS("bias 3 channels out", 1, 16, 6, 6, 3, 1, 1, 0),
+    {.name = "conv2d matrix",
+     .op = SC_OP_CONV2D,
+     .attrs = {.kernel = 1, .stride = 1},
+     .n_in = 1,
+     .n_out = 1,
+     .n_param = 2,
+     .in = {{SC_COMPUTE, D4(2, 24, 5, 7), FILL_NORMAL, 0.2, 1, false}},
+     .out = {{SC_COMPUTE, D4(2, 40, 5, 7), FILL_NORMAL, 0, 0, false}},
+     .param = {{SC_EXACT, D2(40, 24), FILL_NORMAL, 0, 0.1, false},
+               {SC_EXACT, D1(40), FILL_NORMAL, 0, 1, false}}},
 
     BN("plain", 4, 32, 7, 7, 0, false, false, 0.5),
     BN("relu", 4, 32, 9, 5, 0, true, false, 0.5),

@@ -37,7 +37,8 @@ static void test_conv_channels(void **state)
 {
     (void)state;
     sc_graph *g = sc_graph_new();
-    sc_conv2d(g, images(g), sc_weight(g, "w", SC_SHAPE(5, 4, 3, 3), zero, true), 1, 1);
+    sc_conv2d(g, images(g), sc_weight(g, "w", SC_SHAPE(5, 4, 3, 3), zero, true), (sc_param){-1}, 1,
+              1);
     expect(g, "conv2d|3 channels|wants 4|[n, 3, 8, 8]|'w' [5, 4, 3, 3]");
 }
 
@@ -45,7 +46,8 @@ static void test_conv_larger_than_image(void **state)
 {
     (void)state;
     sc_graph *g = sc_graph_new();
-    sc_conv2d(g, images(g), sc_weight(g, "w", SC_SHAPE(5, 3, 9, 9), zero, true), 1, 0);
+    sc_conv2d(g, images(g), sc_weight(g, "w", SC_SHAPE(5, 3, 9, 9), zero, true), (sc_param){-1}, 1,
+              0);
     expect(g, "conv2d|[-1, 5, 0, 0]");
 }
 
@@ -75,7 +77,7 @@ static void test_parameter_used_twice(void **state)
     (void)state;
     sc_graph *g = sc_graph_new();
     sc_param w = sc_weight(g, "w", SC_SHAPE(3, 3, 1, 1), zero, true);
-    sc_conv2d(g, sc_conv2d(g, images(g), w, 1, 0), w, 1, 0);
+    sc_conv2d(g, sc_conv2d(g, images(g), w, (sc_param){-1}, 1, 0), w, (sc_param){-1}, 1, 0);
     expect(g, "conv2d|'w' already belongs");
 }
 

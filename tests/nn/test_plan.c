@@ -167,7 +167,7 @@ static void add_image(maker *m)
                                     1, y, y);
         return;
     default:
-        y = sc_conv2d(m->g, a, weight(m, SC_SHAPE(CHANNELS, CHANNELS, 3, 3)), 1, 1);
+        y = sc_conv2d(m->g, a, weight(m, SC_SHAPE(CHANNELS, CHANNELS, 3, 3)), (sc_param){-1}, 1, 1);
     }
     m->image[m->n_image++] = note(m, y, 1, a, a);
 }

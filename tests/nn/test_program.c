@@ -142,7 +142,8 @@ static bool can_train(const int64_t *rows, int ranks, bool local)
     sc_program *p;
     sc_graph *g = sc_graph_new();
     sc_value x = sc_input(g, "x", SC_COMPUTE, SC_ROWS_LOCAL, SC_SHAPE(-1, 2, 3, 3));
-    x = sc_conv2d(g, x, sc_weight(g, "w", SC_SHAPE(2, 2, 3, 3), SC_NORMAL(1), true), 1, 0);
+    x = sc_conv2d(g, x, sc_weight(g, "w", SC_SHAPE(2, 2, 3, 3), SC_NORMAL(1), true), (sc_param){-1},
+                  1, 0);
     x = sc_batch_norm(g, x, sc_batch_norm_declare(g, "bn", 2, true),
                       (sc_batch_norm_options){.residual = {-1}, .eps = 1e-5, .momentum = 0.1});
     x = sc_all_gather(g, sc_l2_normalize(g, sc_avg_pool(g, x)));

@@ -26,11 +26,12 @@ static sc_value image_tower(sc_graph *g, const tiny_options *o)
     sc_batch_norm_options bn = {
         .relu = true, .running = o->running, .residual = {-1}, .eps = 1e-5, .momentum = 0.1};
     x = sc_conv2d(g, x, sc_weight(g, "image.0.weight", SC_SHAPE(4, 3, 3, 3), SC_NORMAL(0.3), train),
-                  1, 1);
+                  (sc_param){-1}, 1, 1);
     x = sc_batch_norm(g, x, sc_batch_norm_declare(g, "image.1", 4, train), bn);
     x = sc_max_pool(g, x, 3, 2, 1);
-    sc_value y = sc_conv2d(
-        g, x, sc_weight(g, "image.2.weight", SC_SHAPE(4, 4, 3, 3), SC_NORMAL(0.3), train), 1, 1);
+    sc_value y =
+        sc_conv2d(g, x, sc_weight(g, "image.2.weight", SC_SHAPE(4, 4, 3, 3), SC_NORMAL(0.3), train),
+                  (sc_param){-1}, 1, 1);
     bn.residual = x;
     x = sc_batch_norm(g, y, sc_batch_norm_declare(g, "image.3", 4, train), bn);
     x = sc_avg_pool(g, x);

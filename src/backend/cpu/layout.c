@@ -98,14 +98,29 @@ sc_status cpu_download(sc_device *dev, const sc_value_desc *v, const void *value
     return SC_OK;
 }
 
+/* The weights of a convolution are the only parameters with a layout of their own. */
+static bool conv_weight(const sc_param_desc *p)
+{
+    return p->op == SC_OP_CONV2D && p->slot == 0;
+}
+/* out, in, k, k; [out, in] is a kernel of one tap. */
+typedef struct weight_dims {
+    int64_t d[4];
+} weight_dims;
+static weight_dims weight_dims_of(const sc_param_desc *p)
+{
+    const int64_t *s = p->shape.d;
+    return p->shape.n == 2 ? (weight_dims){{s[0], s[1], 1, 1}}
+                           : (weight_dims){{s[0], s[1], s[2], s[3]}};
+}
 size_t cpu_param_elements(const sc_device *dev, const sc_param_desc *p)
 {
     (void)dev;
-    if (p->op != SC_OP_CONV2D)
+    if (!conv_weight(p))
         return (size_t)cpu_round16(sc_shape_count(&p->shape));
-    const int64_t *s = p->shape.d;
-    int64_t in = s[1] <= 4 ? s[1] : cpu_round16(s[1]);
-    return (size_t)(cpu_round16(s[0]) * in * s[2] * s[3]);
+    const weight_dims w = weight_dims_of(p);
+    int64_t in = w.d[1] <= 4 ? w.d[1] : cpu_round16(w.d[1]);
+    return (size_t)(cpu_round16(w.d[0]) * in * w.d[2] * w.d[3]);
 }
 
 /* Place of weight [o][i][y][x] in the flat buffer. */
@@ -119,7 +134,8 @@ static int64_t weight_place(const int64_t *s, int64_t o, int64_t i, int64_t y, i
 }
 static void move_weights(const sc_param_desc *p, const float *from, float *to, bool in)
 {
-    const int64_t *s = p->shape.d;
+    const weight_dims w = weight_dims_of(p);
+    const int64_t *s = w.d;
 #pragma omp parallel for schedule(static)
     for (int64_t o = 0; o < s[0]; o++)
         for (int64_t i = 0; i < s[1]; i++)
@@ -136,7 +152,7 @@ static void move_weights(const sc_param_desc *p, const float *from, float *to, b
 void cpu_param_import(sc_device *dev, const sc_param_desc *p, const void *host, void *value)
 {
     size_t padded = cpu_param_elements(dev, p), count = (size_t)sc_shape_count(&p->shape);
-    if (p->op == SC_OP_CONV2D) {
+    if (conv_weight(p)) {
         memset(value, 0, padded * sizeof(float));
         move_weights(p, host, value, true);
     } else {
@@ -147,7 +163,7 @@ void cpu_param_import(sc_device *dev, const sc_param_desc *p, const void *host, 
 void cpu_param_export(sc_device *dev, const sc_param_desc *p, const void *value, void *host)
 {
     (void)dev;
-    if (p->op == SC_OP_CONV2D)
+    if (conv_weight(p))
         move_weights(p, value, host, false);
     else
         memcpy(host, value, (size_t)sc_shape_count(&p->shape) * sizeof(float));
@@ -155,5 +171,5 @@ void cpu_param_export(sc_device *dev, const sc_param_desc *p, const void *value,
 bool cpu_param_plain(const sc_device *dev, const sc_param_desc *p)
 {
     (void)dev;
-    return p->op != SC_OP_CONV2D;
+    return !conv_weight(p);
 }

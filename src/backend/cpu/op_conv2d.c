@@ -15,6 +15,8 @@ typedef struct conv {
 
 typedef struct conv_shape {
     dnnl_memory_desc_t x, y, flat, any; /* any: weights in the compute type, layout open */
+    dnnl_memory_desc_t bias;
+    bool has_bias;
     dnnl_dims_t stride, pad;
 } conv_shape;
 
@@ -24,11 +26,12 @@ static conv_shape shape_of(const cpu_device *d, const sc_op_node *n)
     memset(&s, 0, sizeof s);
     s.x = cpu_image(d, &n->in[0].desc);
     s.y = cpu_image(d, &n->out[0].desc);
-    const int64_t *w = n->params[0].desc.shape.d;
-    dnnl_dims_t dims = {s.y.dims[1], s.x.dims[1], w[2], w[3]};
+    dnnl_dims_t dims = {s.y.dims[1], s.x.dims[1], n->attrs.kernel, n->attrs.kernel};
     dnnl_memory_desc_init_by_tag(&s.flat, 4, dims, dnnl_f32,
-                                 w[1] <= 4 ? dnnl_Ohwi16o : dnnl_OIhw16i16o);
+                                 n->in[0].desc.shape.d[1] <= 4 ? dnnl_Ohwi16o : dnnl_OIhw16i16o);
     dnnl_memory_desc_init_by_tag(&s.any, 4, dims, s.x.data_type, dnnl_format_tag_any);
+    s.has_bias = n->n_params > 1;
+    dnnl_memory_desc_init_by_tag(&s.bias, 1, dims, dnnl_f32, dnnl_a);
     for (int i = 0; i < 2; i++) {
         s.stride[i] = n->attrs.stride;
         s.pad[i] = n->attrs.pad;
@@ -51,7 +54,7 @@ static sc_status forward_pd(cpu_device *d, const sc_op_node *n, const conv_shape
     dnnl_convolution_desc_t c;
     DNNL_TRY(dnnl_convolution_forward_desc_init(
         &c, n->training ? dnnl_forward_training : dnnl_forward_inference, dnnl_convolution_direct,
-        &s->x, &s->any, NULL, &s->y, s->stride, s->pad, s->pad));
+        &s->x, &s->any, s->has_bias ? &s->bias : NULL, &s->y, s->stride, s->pad, s->pad));
     return make_pd(d, &c, NULL, pd);
 }
 static sc_status data_pd(cpu_device *d, const conv_shape *s, const_dnnl_primitive_desc_t hint,
@@ -69,7 +72,8 @@ static sc_status weights_pd(cpu_device *d, const conv_shape *s, const_dnnl_primi
     dnnl_memory_desc_t any = s->any; /* the gradient is float whatever the operands are */
     any.data_type = dnnl_f32;
     DNNL_TRY(dnnl_convolution_backward_weights_desc_init(&c, dnnl_convolution_direct, &s->x, &any,
-                                                         NULL, &s->y, s->stride, s->pad, s->pad));
+                                                         s->has_bias ? &s->bias : NULL, &s->y,
+                                                         s->stride, s->pad, s->pad));
     return make_pd(d, &c, hint, pd);
 }
 static const dnnl_memory_desc_t *weights_md(const_dnnl_primitive_desc_t pd, bool gradient)
@@ -105,8 +109,9 @@ static sc_status conv_memory(cpu_device *d, const sc_op_node *n, size_t *saved, 
         }
         status = weights_pd(d, &s, fwd, &pd);
         if (status == SC_OK) {
-            size_t temporary = dnnl_memory_desc_get_size(weights_md(pd, true));
-            bytes = larger(bytes, cpu_align(cpu_scratchpad(pd)) + cpu_align(temporary));
+            size_t temporary = cpu_align(dnnl_memory_desc_get_size(weights_md(pd, true))) +
+                               cpu_align(dnnl_memory_desc_get_size(&s.bias));
+            bytes = larger(bytes, cpu_align(cpu_scratchpad(pd)) + temporary);
             dnnl_primitive_desc_destroy(pd);
         }
     }
@@ -146,6 +151,8 @@ static sc_status prepare_forward(cpu_device *d, const sc_op_node *n, const conv_
     DNNL_TRY(dnnl_primitive_desc_clone(&pd, fwd));
     SC_TRY(cpu_primitive_make(d, pd, n->scratch, &c->forward));
     SC_TRY(bind_weights(d, n, s, &want, &c->forward, &c->forward_copy));
+    if (s->has_bias)
+        SC_TRY(cpu_primitive_bind(d, &c->forward, DNNL_ARG_BIAS, &s->bias, n->params[1].value));
     SC_TRY(cpu_primitive_bind(d, &c->forward, DNNL_ARG_SRC, &s->x, n->in[0].data));
     return cpu_primitive_bind(d, &c->forward, DNNL_ARG_DST, &s->y, n->out[0].data);
 }
@@ -169,14 +176,19 @@ static sc_status prepare_weights(cpu_device *d, const sc_op_node *n, const conv_
     dnnl_primitive_desc_t pd;
     SC_TRY(weights_pd(d, s, fwd, &pd));
     dnnl_memory_desc_t made = *weights_md(pd, true);
-    void *temporary = (char *)n->scratch + cpu_align(cpu_scratchpad(pd));
-    bool direct = dnnl_memory_desc_equal(&made, &s->flat);
+    char *temporary = (char *)n->scratch + cpu_align(cpu_scratchpad(pd));
+    void *bias_temporary = temporary + cpu_align(dnnl_memory_desc_get_size(&made));
+    const bool wanted = n->params[0].grad != NULL; /* else the bias alone is */
+    bool direct = wanted && dnnl_memory_desc_equal(&made, &s->flat);
     SC_TRY(cpu_primitive_make(d, pd, n->scratch, &c->weights));
     SC_TRY(cpu_primitive_bind(d, &c->weights, DNNL_ARG_SRC, &s->x, n->in[0].data));
     SC_TRY(cpu_primitive_bind(d, &c->weights, DNNL_ARG_DIFF_DST, &s->y, n->out[0].grad));
     SC_TRY(cpu_primitive_bind(d, &c->weights, DNNL_ARG_DIFF_WEIGHTS, &made,
                               direct ? n->params[0].grad : temporary));
-    if (direct)
+    if (s->has_bias)
+        SC_TRY(cpu_primitive_bind(d, &c->weights, DNNL_ARG_DIFF_BIAS, &s->bias,
+                                  n->params[1].grad ? n->params[1].grad : bias_temporary));
+    if (direct || !wanted)
         return SC_OK;
     DNNL_TRY(dnnl_reorder_primitive_desc_create(&pd, &made, d->engine, &s->flat, d->engine, NULL));
     SC_TRY(cpu_primitive_make(d, pd, NULL, &c->weights_reorder));
@@ -200,7 +212,8 @@ static sc_status conv_prepare(cpu_device *d, const sc_op_node *n, void **state)
         bool backward = n->training && n->out[0].grad;
         if (status == SC_OK && backward && n->in[0].grad)
             status = prepare_data(d, n, &s, c, fwd);
-        if (status == SC_OK && backward && n->params[0].grad)
+        const bool bias = n->n_params > 1 && n->params[1].grad;
+        if (status == SC_OK && backward && (n->params[0].grad || bias))
             status = prepare_weights(d, n, &s, c, fwd);
         dnnl_primitive_desc_destroy(fwd);
     }
@@ -224,9 +237,10 @@ static sc_status conv_backward(cpu_device *d, const sc_op_node *n, void *state)
 {
     conv *c = state;
     if (empty(n)) {
-        if (n->params[0].grad)
-            cpu_zero(n->params[0].grad,
-                     cpu_param_elements(&d->head, &n->params[0].desc) * sizeof(float));
+        for (int i = 0; i < n->n_params; i++)
+            if (n->params[i].grad)
+                cpu_zero(n->params[i].grad,
+                         cpu_param_elements(&d->head, &n->params[i].desc) * sizeof(float));
         return SC_OK;
     }
     if (c->weights.p)

@@ -1,5 +1,6 @@
-/* conv2d: y[n,o,i,j] = sum over c, p, q of w[o,c,p,q] * x[n,c, i*stride-pad+p, j*stride-pad+q].
- * All three passes walk the same (n, o, c, p, q, i) loops with a contiguous run over j inside.
+/* conv2d: y[n,o,i,j] = b[o] + sum over c, p, q of w[o,c,p,q] * x[n,c, i*stride-pad+p,
+ * j*stride-pad+q]. All three passes walk the same (n, o, c, p, q, i) loops with a contiguous run
+ * over j inside.
  */
 #include "ref.h"
 
@@ -19,9 +20,8 @@ typedef void run_function(const geometry *g, const run *r, const sc_op_node *n);
 static geometry geometry_of(const sc_op_node *n)
 {
     const sc_shape *x = &n->in[0].desc.shape, *y = &n->out[0].desc.shape;
-    return (geometry){
-        x->d[0], x->d[1], x->d[2],         x->d[3],     y->d[1], n->params[0].desc.shape.d[2],
-        y->d[2], y->d[3], n->attrs.stride, n->attrs.pad};
+    return (geometry){x->d[0],         x->d[1], x->d[2], x->d[3],         y->d[1],
+                      n->attrs.kernel, y->d[2], y->d[3], n->attrs.stride, n->attrs.pad};
 }
 
 static int64_t ceil_div(int64_t a, int64_t b)
@@ -90,9 +90,29 @@ static void run_weight(const geometry *g, const run *r, const sc_op_node *n)
     ((double *)n->params[0].grad)[r->weight] += sum;
 }
 
+/* Every output starts at its channel's bias. */
+static void fill_bias(const sc_op_node *n)
+{
+    const geometry g = geometry_of(n);
+    const double *bias = ref_param(n, 1);
+    double *y = n->out[0].data;
+    for (int64_t plane = 0; plane < g.n * g.o; plane++)
+        for (int64_t i = 0; i < g.oh * g.ow; i++)
+            y[plane * g.oh * g.ow + i] = bias != NULL ? bias[plane % g.o] : 0;
+}
+
+static void bias_gradient(const sc_op_node *n, double *db)
+{
+    const geometry g = geometry_of(n);
+    const double *dy = n->out[0].grad;
+    for (int64_t plane = 0; plane < g.n * g.o; plane++)
+        for (int64_t i = 0; i < g.oh * g.ow; i++)
+            db[plane % g.o] += dy[plane * g.oh * g.ow + i];
+}
+
 static sc_status forward(const sc_op_node *n)
 {
-    memset(n->out[0].data, 0, ref_count(&n->out[0].desc.shape) * sizeof(double));
+    fill_bias(n);
     for_each_run(n, run_forward);
     return SC_OK;
 }
@@ -103,6 +123,8 @@ static sc_status backward(const sc_op_node *n)
         for_each_run(n, run_input);
     if (ref_param_grad(&n->params[0]) != NULL)
         for_each_run(n, run_weight);
+    if (n->n_params > 1 && ref_param_grad(&n->params[1]) != NULL)
+        bias_gradient(n, n->params[1].grad);
     return SC_OK;
 }
 
