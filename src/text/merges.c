@@ -240,12 +240,21 @@ static sc_status read_text(const char *path, char **text, size_t *n)
     return SC_OK;
 }
 
+/* At most one merge a line, and no more than CLIP has: memory as the file needs it. */
+static size_t most_merges(const char *text, size_t n)
+{
+    size_t lines = 1;
+    for (size_t i = 0; i < n && lines < BPE_MAX_MERGES; i++)
+        lines += text[i] == '\n';
+    return lines;
+}
+
 static sc_status build_table(const char *path, const char *vocabulary, const char *text, size_t n,
                              bpe_table *t)
 {
-    symbol_map m = {.arena = sc_arena_new(1 << 20)};
-    const size_t places = symbol_places(BPE_FIRST_MERGE + BPE_MAX_MERGES);
-    merge_line *lines = sc_alloc(BPE_MAX_MERGES, sizeof *lines);
+    const size_t most = most_merges(text, n), places = symbol_places(BPE_FIRST_MERGE + most);
+    symbol_map m = {.arena = sc_arena_new(1 << 16)};
+    merge_line *lines = sc_alloc(most, sizeof *lines);
     sc_status status = SC_OK;
     m.places = sc_alloc(places, sizeof *m.places);
     m.mask = places - 1;

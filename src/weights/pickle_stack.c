@@ -96,7 +96,7 @@ sc_status sc_pickle_pop_mark(sc_unpickler *u, sc_pv ***items, size_t *n)
     if (u->mark_count == 0)
         return sc_pickle_fail(u, "a mark is missing");
     size_t first = u->marks[--u->mark_count];
-    *items = u->stack + first;
+    *items = u->stack ? u->stack + first : NULL; /* nothing was ever pushed */
     *n = u->depth - first;
     u->depth = first;
     return SC_OK;
