@@ -102,6 +102,17 @@ sc_status sc_text_status(const sc_text *t);
 const char *sc_nearest(const char *word, const char *const *names, size_t n);
 bool sc_utf8_valid(const char *s, size_t n);
 
+/* What is wrong with many things at once, in one line: the first few are named, the others counted.
+ * Begin with a zeroed one. */
+#define SC_OFFENDERS_SHOWN 3
+typedef struct sc_offenders {
+    sc_text text;
+    size_t count;
+} sc_offenders;
+void sc_offend(sc_offenders *o, const char *fmt, ...) SC_PRINTF(2, 3);
+/* SC_OK without offenders; else SC_EFORMAT "<what>: a; b; c; and 4 more". Frees the text. */
+sc_status sc_offenders_status(sc_offenders *o, const char *what, ...) SC_PRINTF(2, 3);
+
 /* A bump arena: many small allocations, freed at once. */
 typedef struct sc_arena sc_arena;
 sc_arena *sc_arena_new(size_t block_bytes);
@@ -115,6 +126,7 @@ typedef enum sc_dtype {
 } sc_dtype;
 size_t sc_dtype_size(sc_dtype t);
 const char *sc_dtype_name(sc_dtype t); /* "float32", ... */
+bool sc_dtype_is_float(sc_dtype t);
 
 /* ---- random numbers ----------------------------------------------------------------------- */
 /* Philox4x32-10 (Salmon et al. 2011), the generator of every random choice of the training. */

@@ -107,22 +107,33 @@ sc_tensor_reader sc_weights_reader(const sc_weights *w); /* valid while w is */
 const char *sc_weights_path(const sc_weights *w);
 void sc_weights_close(sc_weights *w); /* NULL is fine */
 
-/* A published file as the parameters of one of our towers: tower "image_encoder.backbone." from torchvision's
- * ResNets, "text_encoder." from CLIP files of OpenAI, open_clip and Hugging Face. `wanted` holds the names and
- * shapes of ours (an SC_I64 scalar counts batches; 0 where the file has none). SC_EFORMAT names the first
- * few tensors that are missing, misshapen, or neither ours nor of the file's other tower. The reader gives
- * exactly the wanted ones, in the file's element types; transposed and split tensors are put right. */
+/* SHA-256 of the file; of sharded safetensors, of the digests of all shards, in the order of the index. */
+sc_status sc_weights_digest(const sc_weights *w, uint8_t digest[32]);
+
+/* A published file as the parameters of one of our towers. `encoder` ("resnet18", "clip:ViT-B/32") names the
+ * family whose layouts are known (src/weights/family.h: how to add one). `wanted` holds the names and shapes of
+ * ours, every tensor of the tower but its projection (an SC_I64 scalar counts batches; 0 where the file has
+ * none). SC_EFORMAT names the first few tensors that are missing, misshapen, or neither ours nor of the file's
+ * other tower. The reader gives exactly the wanted ones, in the file's element types; transposed, split and
+ * stacked tensors are put right. */
 typedef struct sc_pretrained sc_pretrained;
-sc_status sc_pretrained_open(const sc_weights *w /* must live on */, const char *tower,
+sc_status sc_pretrained_open(const sc_weights *w /* must live on */, const char *encoder,
                              const sc_tensor *wanted, size_t n, sc_pretrained **out);
 sc_tensor_reader sc_pretrained_reader(const sc_pretrained *p);
 void sc_pretrained_close(sc_pretrained *p); /* NULL is fine */
 
-/* The file with the published weights of an encoder ("resnet18", "clip:ViT-B/32"): `explicit_path` if given
- * (`key` is the option that gave it), else in $SC_WEIGHTS_DIR, else in the caches that Python tools fill (torch
- * hub, ~/.cache/clip, Hugging Face hub). The SHA-256 prefix in a file's published name is checked. SC_EUSAGE lists
- * every place searched, the names wanted and how to get them; SC_EUNSUPPORTED: no weights are published. */
+/* A file that was looked for; sha256 is that of sc_weights_digest, in hexadecimal digits. */
+typedef struct sc_found { char *path; char sha256[65]; } sc_found;
+void sc_found_free(sc_found *f);
+/* The file with the published weights of an encoder: `explicit_path` if given (`key` is the option that gave
+ * it), else in $SC_WEIGHTS_DIR, else in the caches that Python tools fill (torch hub, ~/.cache/clip, Hugging
+ * Face hub). The SHA-256 prefix in a file's published name is checked. SC_EUSAGE lists every place searched,
+ * the names wanted and how to get them; SC_EUNSUPPORTED: no weights are published. */
 sc_status sc_weights_find(const char *encoder, const char *key, const char *explicit_path,
-                          char **path);
+                          sc_found *out);
+/* The vocabulary file of a text encoder: `explicit_path` if given, else beside its weights (a path; NULL: it has
+ * none), in $SC_WEIGHTS_DIR, in the caches, in the Python packages that bring it along. Errors as above. */
+sc_status sc_vocabulary_find(const char *encoder, const char *key, const char *explicit_path,
+                             const char *weights, sc_found *out);
 
 #endif

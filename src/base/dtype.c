@@ -19,3 +19,8 @@ const char *sc_dtype_name(sc_dtype t)
 {
     return (unsigned)t <= SC_BOOL ? types[t].name : "unknown";
 }
+
+bool sc_dtype_is_float(sc_dtype t)
+{
+    return t == SC_F32 || t == SC_F64 || t == SC_BF16 || t == SC_F16;
+}

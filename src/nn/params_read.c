@@ -4,44 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SHOWN 3 /* offenders named in a message */
-
-typedef struct offenders {
-    sc_text text;
-    size_t count;
-} offenders;
-
-static void offend(offenders *o, const char *fmt, ...) SC_PRINTF(2, 3);
-static void offend(offenders *o, const char *fmt, ...)
-{
-    char line[512];
-    va_list args;
-    if (o->count++ >= SHOWN)
-        return;
-    va_start(args, fmt);
-    (void)vsnprintf(line, sizeof line, fmt, args);
-    va_end(args);
-    sc_text_putf(&o->text, "%s%s", o->count > 1 ? "; " : "", line);
-}
-
-static bool is_float(sc_dtype t)
-{
-    return t == SC_F32 || t == SC_F64 || t == SC_BF16 || t == SC_F16;
-}
-
-static void check_one(const nn_param *item, const sc_tensor *t, offenders *o)
-{
-    char a[96], b[96];
-    bool counter = item->desc.kind == SC_PARAM_COUNTER;
-    if (t == NULL)
-        offend(o, "'%s' is missing", item->name);
-    else if (!sc_shape_equal(&t->shape, &item->desc.shape))
-        offend(o, "'%s' is %s, not %s", item->name, sc_shape_text(&t->shape, a),
-               sc_shape_text(&item->desc.shape, b));
-    else if (counter == is_float(t->dtype))
-        offend(o, "'%s' holds %s", item->name, sc_dtype_name(t->dtype));
-}
-
 /* Which parameters a reader has to hold. */
 typedef enum scope { ALL, TRAINABLE, SOME } scope;
 
@@ -58,8 +20,48 @@ static int find(const sc_tensor_reader *r, const char *name)
     return -1;
 }
 
-/* Tensors that no parameter asks for, with the nearest name. */
-static sc_status check_extra(const sc_params *p, const sc_tensor_reader *r, scope s, offenders *o)
+static void check_fit(const nn_param *item, const sc_tensor *t, sc_offenders *o)
+{
+    char a[96], b[96];
+    bool counter = item->desc.kind == SC_PARAM_COUNTER;
+    if (!sc_shape_equal(&t->shape, &item->desc.shape))
+        sc_offend(o, "'%s' is %s, not %s", item->name, sc_shape_text(&t->shape, a),
+                  sc_shape_text(&item->desc.shape, b));
+    else if (counter == sc_dtype_is_float(t->dtype))
+        sc_offend(o, "'%s' holds %s", item->name, sc_dtype_name(t->dtype));
+}
+
+/* "'name' is missing", or another verdict, with the nearest of the names there are. */
+static void offend_near(sc_offenders *o, const char *name, const char *verdict,
+                        const char *const *names, size_t n)
+{
+    const char *near = o->count < SC_OFFENDERS_SHOWN ? sc_nearest(name, names, n) : NULL;
+    sc_offend(o, near != NULL ? "'%s' is %s (nearest: '%s')" : "'%s' is %s", name, verdict, near);
+}
+
+/* Parameters that the reader has to hold and does not, or holds otherwise. */
+static sc_status check_wanted(const sc_params *p, const sc_tensor_reader *r, scope s,
+                              sc_offenders *o)
+{
+    const char **names = sc_alloc(r->count, sizeof *names);
+    if (names == NULL)
+        return SC_ENOMEM;
+    for (size_t i = 0; i < r->count; i++)
+        names[i] = r->items[i].name;
+    for (size_t i = 0; i < p->count; i++) {
+        int at = wanted(&p->items[i], s) ? find(r, p->items[i].name) : -1;
+        if (at >= 0)
+            check_fit(&p->items[i], &r->items[at], o);
+        else if (wanted(&p->items[i], s) && s != SOME)
+            offend_near(o, p->items[i].name, "missing", names, r->count);
+    }
+    free(names);
+    return SC_OK;
+}
+
+/* Tensors that no parameter asks for. */
+static sc_status check_extra(const sc_params *p, const sc_tensor_reader *r, scope s,
+                             sc_offenders *o)
 {
     const char **names = sc_alloc(p->count, sizeof *names);
     size_t n = 0;
@@ -69,12 +71,9 @@ static sc_status check_extra(const sc_params *p, const sc_tensor_reader *r, scop
         if (wanted(&p->items[i], s))
             names[n++] = p->items[i].name;
     for (size_t i = 0; i < r->count; i++) {
-        const char *name = r->items[i].name;
-        int at = nn_params_find(p, name);
-        if (at >= 0 && wanted(&p->items[at], s))
-            continue;
-        const char *near = o->count < SHOWN ? sc_nearest(name, names, n) : NULL;
-        offend(o, near != NULL ? "'%s' is unknown (nearest: '%s')" : "'%s' is unknown", name, near);
+        int at = nn_params_find(p, r->items[i].name);
+        if (at < 0 || !wanted(&p->items[at], s))
+            offend_near(o, r->items[i].name, "unknown", names, n);
     }
     free(names);
     return SC_OK;
@@ -83,24 +82,12 @@ static sc_status check_extra(const sc_params *p, const sc_tensor_reader *r, scop
 /* Everything is checked before anything is written. */
 static sc_status check_all(const sc_params *p, const sc_tensor_reader *r, scope s, const char *what)
 {
-    offenders o = {0};
-    sc_text_init(&o.text);
-    for (size_t i = 0; i < p->count; i++)
-        if (wanted(&p->items[i], s)) {
-            int at = find(r, p->items[i].name);
-            if (at >= 0 || s != SOME)
-                check_one(&p->items[i], at < 0 ? NULL : &r->items[at], &o);
-        }
-    sc_status status = check_extra(p, r, s, &o);
+    sc_offenders o = {0};
+    sc_status status = check_wanted(p, r, s, &o);
     if (status == SC_OK)
-        status = sc_text_status(&o.text);
-    if (status == SC_OK && o.count > SHOWN)
-        status = sc_fail(SC_EFORMAT, "%s do not fit the model: %s; and %zu more", what, o.text.data,
-                         o.count - SHOWN);
-    else if (status == SC_OK && o.count > 0)
-        status = sc_fail(SC_EFORMAT, "%s do not fit the model: %s", what, o.text.data);
-    sc_text_free(&o.text);
-    return status;
+        status = check_extra(p, r, s, &o);
+    sc_status verdict = sc_offenders_status(&o, "%s do not fit the model", what);
+    return status == SC_OK ? verdict : status;
 }
 
 sc_status sc_params_check(const sc_graph *g, const sc_tensor_reader *r)
@@ -115,7 +102,7 @@ sc_status sc_params_check(const sc_graph *g, const sc_tensor_reader *r)
         p.items[i].name = (char *)from->name; /* the graph's */
         p.items[i].desc = (sc_param_desc){.kind = from->kind, .shape = from->shape};
     }
-    sc_status status = check_all(&p, r, false, "parameters");
+    sc_status status = check_all(&p, r, ALL, "parameters");
     free(p.items);
     return status;
 }

@@ -1,138 +1,19 @@
-/* Published state dicts under the names of our model's parameters. Which of the layouts a file has
- * is told by its names; every tensor that a tower needs is looked for, every other one is accounted
- * for.
+/* Published state dicts under the names of our model's parameters. Which of its family's layouts a
+ * file has is told by its names; every tensor that a tower needs is looked for, every other one is
+ * accounted for.
  */
-#include "superclip/weights.h"
+#include "family.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_PARTS = 3, SHOWN = 3 };
-
-/* Where a tensor of ours comes from: one source, three stacked, or one transposed. */
-typedef struct recipe {
-    char *names[MOST_PARTS];
-    size_t sources[MOST_PARTS];
-    int parts; /* 0: not in the file, zero (a counter) */
-    bool transposed;
-} recipe;
-
 struct sc_pretrained {
     sc_tensor_reader from;
     const char *path;
-    char **plain; /* the file's names without the prefixes that wrappers put before them */
+    const char **plain; /* the file's names without the prefixes that wrappers put before them */
     bool *used;
     sc_tensor_set set; /* ours, no data */
-    recipe *recipes;
-};
-
-/* ---- layouts --------------------------------------------------------------------------------- */
-
-typedef struct layout {
-    const char *tower;                              /* prefix of our names */
-    const char *witness;                            /* a file that has it has this layout */
-    sc_status (*find)(const char *name, recipe *r); /* from a name of ours behind the prefix */
-    const char *const *spare; /* what such files hold besides; a trailing * stands for any end */
-} layout;
-
-static sc_status one(recipe *r, char *name)
-{
-    r->names[0] = name;
-    r->parts = 1;
-    return name ? SC_OK : SC_ENOMEM;
-}
-
-/* nn.Sequential's numbers to torchvision's names. */
-static sc_status from_torchvision(const char *name, recipe *r)
-{
-    static const char *const children[] = {"conv1",  "bn1",    NULL,     NULL,
-                                           "layer1", "layer2", "layer3", "layer4"};
-    int child = name[0] - '0';
-    if (child < 0 || child > 7 || !children[child] || name[1] != '.')
-        return sc_fail(SC_EINTERNAL, "'%s' is no name of a ResNet", name);
-    return one(r, sc_format("%s%s", children[child], name + 1));
-}
-
-static sc_status from_openai(const char *name, recipe *r)
-{
-    static const char ours[] = "backbone.resblocks.";
-    if (!strncmp(name, ours, sizeof ours - 1))
-        return one(r, sc_format("transformer.resblocks.%s", name + sizeof ours - 1));
-    return one(r, sc_strdup(name));
-}
-
-static sc_status from_open_clip(const char *name, recipe *r)
-{
-    SC_TRY(from_openai(name, r));
-    char *inner = r->names[0];
-    sc_status status = one(r, sc_format("text.%s", inner));
-    free(inner);
-    return status;
-}
-
-/* One block's tensor: "attn.in_proj_weight" and the like. */
-static sc_status from_hf_block(int block, const char *part, recipe *r)
-{
-    static const struct {
-        const char *ours, *theirs;
-    } rows[] = {{"ln_1.", "layer_norm1."},
-                {"ln_2.", "layer_norm2."},
-                {"attn.out_proj.", "self_attn.out_proj."},
-                {"mlp.c_fc.", "mlp.fc1."},
-                {"mlp.c_proj.", "mlp.fc2."}};
-    if (!strncmp(part, "attn.in_proj_", 13)) {
-        static const char *const names[] = {"self_attn.q_proj.", "self_attn.k_proj.",
-                                            "self_attn.v_proj."};
-        r->parts = MOST_PARTS;
-        for (int i = 0; i < MOST_PARTS; i++)
-            if (!(r->names[i] =
-                      sc_format("text_model.encoder.layers.%d.%s%s", block, names[i], part + 13)))
-                return SC_ENOMEM;
-        return SC_OK;
-    }
-    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        size_t n = strlen(rows[i].ours);
-        if (!strncmp(part, rows[i].ours, n))
-            return one(
-                r, sc_format("text_model.encoder.layers.%d.%s%s", block, rows[i].theirs, part + n));
-    }
-    return sc_fail(SC_EINTERNAL, "'%s' is no name of a text block", part);
-}
-
-static sc_status from_hf(const char *name, recipe *r)
-{
-    static const struct {
-        const char *ours, *theirs;
-    } rows[] = {
-        {"token_embedding.weight", "text_model.embeddings.token_embedding.weight"},
-        {"positional_embedding", "text_model.embeddings.position_embedding.weight"},
-        {"ln_final.weight", "text_model.final_layer_norm.weight"},
-        {"ln_final.bias", "text_model.final_layer_norm.bias"},
-        {"text_projection", "text_projection.weight"},
-    };
-    int block, used = 0;
-    if (sscanf(name, "backbone.resblocks.%d.%n", &block, &used) == 1 && used > 0)
-        return from_hf_block(block, name + used, r);
-    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
-        if (!strcmp(name, rows[i].ours)) {
-            r->transposed = !strcmp(name, "text_projection"); /* a Linear's weight there */
-            return one(r, sc_strdup(rows[i].theirs));
-        }
-    return sc_fail(SC_EINTERNAL, "'%s' is no name of a text tower", name);
-}
-
-static const char *const resnet_spare[] = {"fc.weight", "fc.bias", NULL};
-static const char *const clip_spare[] = {"visual.*",         "logit_scale",    "logit_bias",
-                                         "input_resolution", "context_length", "vocab_size",
-                                         "attn_mask",        "text.attn_mask", NULL};
-static const char *const hf_spare[] = {"vision_model.*", "visual_projection.*", "logit_scale",
-                                       "text_model.embeddings.position_ids", NULL};
-
-static const layout layouts[] = {
-    {"image_encoder.backbone.", "layer1.0.conv1.weight", from_torchvision, resnet_spare},
-    {"text_encoder.", "transformer.resblocks.0.ln_1.weight", from_openai, clip_spare},
-    {"text_encoder.", "text.transformer.resblocks.0.ln_1.weight", from_open_clip, clip_spare},
-    {"text_encoder.", "text_model.encoder.layers.0.layer_norm1.weight", from_hf, hf_spare},
+    sc_recipe *recipes;
 };
 
 /* ---- the file's names ------------------------------------------------------------------------ */
@@ -156,15 +37,20 @@ static int find(const sc_pretrained *p, const char *name)
     return -1;
 }
 
-static const layout *layout_of(const sc_pretrained *p, const char *tower)
+bool sc_names_has(const sc_names *names, const char *name)
 {
-    for (size_t i = 0; i < sizeof layouts / sizeof layouts[0]; i++)
-        if (!strcmp(layouts[i].tower, tower) && find(p, layouts[i].witness) >= 0)
-            return &layouts[i];
+    return find(names, name) >= 0;
+}
+
+static const sc_layout *layout_of(const sc_pretrained *p, const sc_family *family)
+{
+    for (size_t i = 0; i < family->layout_count; i++)
+        if (find(p, family->layouts[i].witness) >= 0)
+            return &family->layouts[i];
     return NULL;
 }
 
-static bool is_spare(const layout *l, const char *name)
+static bool is_spare(const sc_layout *l, const char *name)
 {
     for (const char *const *s = l->spare; *s; s++) {
         size_t n = strlen(*s);
@@ -176,38 +62,34 @@ static bool is_spare(const layout *l, const char *name)
 
 /* ---- checks ---------------------------------------------------------------------------------- */
 
-typedef struct offenders {
-    sc_text text;
-    size_t count;
-} offenders;
-
-static void offend(offenders *o, const char *fmt, ...) SC_PRINTF(2, 3);
-static void offend(offenders *o, const char *fmt, ...)
-{
-    char line[400];
-    va_list args;
-    if (o->count++ >= SHOWN)
-        return;
-    va_start(args, fmt);
-    (void)vsnprintf(line, sizeof line, fmt, args);
-    va_end(args);
-    sc_text_putf(&o->text, "%s%s", o->count > 1 ? "; " : "", line);
-}
-
-static bool is_float(sc_dtype t)
-{
-    return t == SC_F32 || t == SC_F64 || t == SC_BF16 || t == SC_F16;
-}
-
 /* What the file's tensor has to be for a tensor of ours. */
-static sc_shape source_shape(const sc_tensor *ours, const recipe *r)
+static sc_shape source_shape(const sc_tensor *ours, const sc_recipe *r)
 {
     sc_shape s = ours->shape;
     if (r->transposed && s.n == 2)
         s = SC_SHAPE(s.d[1], s.d[0]);
-    else if (r->parts == MOST_PARTS)
-        s.d[0] /= MOST_PARTS;
+    if (s.n > 0 && r->parts > 1)
+        s.d[0] /= r->parts;
+    if (s.n > 0 && r->of > 1)
+        s.d[0] *= r->of;
     return s;
+}
+
+static sc_shape squeeze(const sc_shape *s)
+{
+    sc_shape out = {0};
+    for (int i = 0; i < s->n; i++)
+        if (s->d[i] != 1)
+            out.d[out.n++] = s->d[i];
+    return out;
+}
+
+static bool fits(const sc_shape *have, const sc_shape *wanted, const sc_recipe *r)
+{
+    if (!r->squeezed)
+        return sc_shape_equal(have, wanted);
+    sc_shape a = squeeze(have), b = squeeze(wanted);
+    return sc_shape_equal(&a, &b);
 }
 
 static bool is_counter(const sc_tensor *ours)
@@ -215,44 +97,49 @@ static bool is_counter(const sc_tensor *ours)
     return ours->dtype == SC_I64;
 }
 
-static void nearest(const sc_pretrained *p, const char *name, char out[200])
+static void offend_missing(const sc_pretrained *p, const char *name, sc_offenders *o)
 {
-    const char *near = sc_nearest(name, (const char *const *)p->plain, p->from.count);
-    out[0] = '\0';
+    const char *near =
+        o->count < SC_OFFENDERS_SHOWN ? sc_nearest(name, p->plain, p->from.count) : NULL;
     if (near)
-        snprintf(out, 200, " (nearest: '%.150s')", near);
+        sc_offend(o, "'%s' is missing (nearest: '%.150s')", name, near);
+    else
+        sc_offend(o, "'%s' is missing", name);
 }
 
-static void check_source(sc_pretrained *p, sc_tensor *ours, recipe *r, int k, offenders *o)
+static void check_source(sc_pretrained *p, sc_tensor *ours, sc_recipe *r, int k, sc_offenders *o)
 {
-    char near[200], a[96], b[96];
+    char a[96], b[96];
     int at = find(p, r->names[k]);
     if (at < 0) {
-        nearest(p, r->names[k], near);
-        offend(o, "'%s' is missing%s", r->names[k], o->count < SHOWN ? near : "");
+        offend_missing(p, r->names[k], o);
         return;
     }
     const sc_tensor *t = &p->from.items[at];
     sc_shape wanted = source_shape(ours, r);
-    if (!sc_shape_equal(&t->shape, &wanted))
-        offend(o, "'%s' is %s, not %s", t->name, sc_shape_text(&t->shape, a),
-               sc_shape_text(&wanted, b));
-    else if (is_float(t->dtype) == is_counter(ours) ||
+    if (!fits(&t->shape, &wanted, r))
+        sc_offend(o, "'%s' is %s, not %s", t->name, sc_shape_text(&t->shape, a),
+                  sc_shape_text(&wanted, b));
+    else if (sc_dtype_is_float(t->dtype) == is_counter(ours) ||
              (k > 0 && t->dtype != p->from.items[r->sources[0]].dtype))
-        offend(o, "'%s' holds %s", t->name, sc_dtype_name(t->dtype));
+        sc_offend(o, "'%s' holds %s", t->name, sc_dtype_name(t->dtype));
     r->sources[k] = (size_t)at;
     p->used[at] = true;
 }
 
-static sc_status map_one(sc_pretrained *p, const layout *l, const sc_tensor *wanted, offenders *o)
+static sc_status map_one(sc_pretrained *p, const sc_family *family, const sc_layout *l,
+                         const sc_tensor *wanted, sc_offenders *o)
 {
-    recipe *r = &p->recipes[p->set.count];
-    SC_TRY(l->find(wanted->name + strlen(l->tower), r));
+    sc_recipe *r = &p->recipes[p->set.count];
+    size_t n = strlen(family->tower);
+    if (strncmp(wanted->name, family->tower, n) != 0)
+        return sc_fail(SC_EINTERNAL, "'%s' does not begin with %s", wanted->name, family->tower);
+    SC_TRY(l->map(p, wanted->name + n, r));
     sc_tensor ours = {
         .name = sc_strdup(wanted->name), .dtype = wanted->dtype, .shape = wanted->shape};
     if (!ours.name)
         return SC_ENOMEM;
-    if (is_counter(&ours) && find(p, r->names[0]) < 0) /* older files count no batches */
+    if (r->may_lack && find(p, r->names[0]) < 0)
         r->parts = 0;
     for (int k = 0; k < r->parts; k++)
         check_source(p, &ours, r, k, o);
@@ -261,50 +148,41 @@ static sc_status map_one(sc_pretrained *p, const layout *l, const sc_tensor *wan
     return sc_tensor_set_add(&p->set, &ours);
 }
 
-static void check_rest(const sc_pretrained *p, const layout *l, offenders *o)
+static void check_rest(const sc_pretrained *p, const sc_layout *l, sc_offenders *o)
 {
     for (size_t i = 0; i < p->from.count; i++)
         if (!p->used[i] && !is_spare(l, p->plain[i]))
-            offend(o, "'%s' is unknown", p->from.items[i].name);
+            sc_offend(o, "'%s' is unknown", p->from.items[i].name);
 }
 
 /* ---- opening and reading --------------------------------------------------------------------- */
 
-static sc_status map_all(sc_pretrained *p, const char *tower, const sc_tensor *wanted, size_t n)
+static sc_status map_all(sc_pretrained *p, const char *encoder, const sc_tensor *wanted, size_t n)
 {
-    const layout *l = layout_of(p, tower);
+    const sc_published *row;
+    const sc_family *family = sc_family_find(encoder, &row);
+    if (!family)
+        return sc_fail(SC_EUNSUPPORTED, "%s: files with weights of %s cannot be read", p->path,
+                       encoder);
+    const sc_layout *l = layout_of(p, family);
     if (!l)
         return sc_fail(SC_EFORMAT,
                        "%s: holds no %s whose names are known (its first tensor is '%.100s')",
-                       p->path,
-                       *tower == 'i' ? "ResNet of torchvision"
-                                     : "text tower of OpenAI, open_clip or Hugging Face CLIP",
-                       p->from.count ? p->from.items[0].name : "");
-    offenders o = {0};
-    sc_text_init(&o.text);
+                       p->path, family->what, p->from.count ? p->from.items[0].name : "");
+    sc_offenders o = {0};
     sc_status status = SC_OK;
     for (size_t i = 0; i < n && status == SC_OK; i++)
-        status = map_one(p, l, &wanted[i], &o);
-    if (status == SC_OK) {
+        status = map_one(p, family, l, &wanted[i], &o);
+    if (status == SC_OK)
         check_rest(p, l, &o);
-        status = sc_text_status(&o.text);
-    }
-    if (status == SC_OK && o.count > SHOWN)
-        status = sc_fail(SC_EFORMAT, "%s: does not fit the encoder: %s; and %zu more", p->path,
-                         o.text.data, o.count - SHOWN);
-    else if (status == SC_OK && o.count > 0)
-        status = sc_fail(SC_EFORMAT, "%s: does not fit the encoder: %s", p->path, o.text.data);
-    sc_text_free(&o.text);
-    return status;
+    sc_status verdict = sc_offenders_status(&o, "%s: does not fit %s", p->path, encoder);
+    return status == SC_OK ? verdict : status;
 }
 
-sc_status sc_pretrained_open(const sc_weights *w, const char *tower, const sc_tensor *wanted,
+sc_status sc_pretrained_open(const sc_weights *w, const char *encoder, const sc_tensor *wanted,
                              size_t n, sc_pretrained **out)
 {
     *out = NULL;
-    for (size_t i = 0; i < n; i++)
-        if (strncmp(wanted[i].name, tower, strlen(tower)) != 0)
-            return sc_fail(SC_EINTERNAL, "'%s' does not begin with %s", wanted[i].name, tower);
     sc_pretrained *p = sc_alloc(1, sizeof *p);
     if (!p)
         return SC_ENOMEM;
@@ -315,35 +193,38 @@ sc_status sc_pretrained_open(const sc_weights *w, const char *tower, const sc_te
     p->recipes = sc_alloc(n, sizeof *p->recipes);
     sc_status status = p->plain && p->used && p->recipes ? SC_OK : SC_ENOMEM;
     for (size_t i = 0; i < p->from.count && status == SC_OK; i++)
-        p->plain[i] = (char *)without_prefixes(p->from.items[i].name);
+        p->plain[i] = without_prefixes(p->from.items[i].name);
     if (status == SC_OK)
-        status = map_all(p, tower, wanted, n);
-    if (status == SC_OK) {
-        *out = p;
-        return SC_OK;
-    }
-    for (size_t i = 0; p->recipes && i < n; i++) /* also the one that failed */
-        for (int k = 0; k < MOST_PARTS; k++)
+        status = map_all(p, encoder, wanted, n);
+    for (size_t i = 0; p->recipes && i < n; i++) /* the sources' numbers are enough from here on */
+        for (int k = 0; k < SC_MOST_PARTS; k++)
             free(p->recipes[i].names[k]);
-    free(p->recipes);
-    p->recipes = NULL;
-    sc_pretrained_close(p);
+    if (status == SC_OK)
+        *out = p;
+    else
+        sc_pretrained_close(p);
     return status;
 }
 
-static sc_status read_transposed(const sc_pretrained *p, const sc_tensor *ours, size_t source,
-                                 void *dst)
+/* The source as a whole, of which ours is a part or a transposition. */
+static sc_status read_part(const sc_pretrained *p, const sc_tensor *ours, const sc_recipe *r,
+                           void *dst)
 {
-    const sc_tensor *t = &p->from.items[source];
-    size_t size = sc_dtype_size(t->dtype), rows = (size_t)ours->shape.d[0],
-           columns = (size_t)ours->shape.d[1];
-    char *room = sc_alloc(rows * columns, size);
+    const sc_tensor *t = &p->from.items[r->sources[0]];
+    size_t size = sc_dtype_size(t->dtype), bytes = sc_tensor_bytes(ours);
+    char *room = sc_alloc(sc_tensor_bytes(t), 1);
     if (!room)
         return SC_ENOMEM;
-    sc_status status = p->from.read(p->from.ctx, source, room);
+    sc_status status = p->from.read(p->from.ctx, r->sources[0], room);
+    const char *part = room + (r->of > 1 ? (size_t)r->slice * bytes : 0);
+    if (status == SC_OK && !r->transposed)
+        memcpy(dst, part, bytes);
+    size_t rows = r->transposed ? (size_t)ours->shape.d[0] : 0, columns = 0;
+    if (rows)
+        columns = (size_t)ours->shape.d[1];
     for (size_t i = 0; i < rows && status == SC_OK; i++)
         for (size_t j = 0; j < columns; j++)
-            memcpy((char *)dst + (i * columns + j) * size, room + (j * rows + i) * size, size);
+            memcpy((char *)dst + (i * columns + j) * size, part + (j * rows + i) * size, size);
     free(room);
     return status;
 }
@@ -351,14 +232,14 @@ static sc_status read_transposed(const sc_pretrained *p, const sc_tensor *ours, 
 static sc_status read_mapped(void *ctx, size_t i, void *dst)
 {
     const sc_pretrained *p = ctx;
-    const recipe *r = &p->recipes[i];
+    const sc_recipe *r = &p->recipes[i];
     const sc_tensor *ours = &p->set.items[i];
     if (r->parts == 0) {
         memset(dst, 0, sc_tensor_bytes(ours));
         return SC_OK;
     }
-    if (r->transposed)
-        return read_transposed(p, ours, r->sources[0], dst);
+    if (r->transposed || r->of > 1)
+        return read_part(p, ours, r, dst);
     for (int k = 0; k < r->parts; k++) {
         SC_TRY(p->from.read(p->from.ctx, r->sources[k], dst));
         dst = (char *)dst + sc_tensor_bytes(&p->from.items[r->sources[k]]);
@@ -375,12 +256,9 @@ void sc_pretrained_close(sc_pretrained *p)
 {
     if (!p)
         return;
-    for (size_t i = 0; p->recipes && i < p->set.count; i++)
-        for (int k = 0; k < MOST_PARTS; k++)
-            free(p->recipes[i].names[k]);
     free(p->recipes);
     sc_tensor_set_free(&p->set);
-    free(p->plain);
+    free((void *)p->plain);
     free(p->used);
     free(p);
 }

@@ -1,6 +1,7 @@
 /* One way to read a state dict, whatever its file. */
 #include "safetensors.h"
 
+#include "superclip/codec.h"
 #include "superclip/json.h"
 
 #include <stdlib.h>
@@ -231,6 +232,20 @@ sc_tensor_reader sc_weights_reader(const sc_weights *w)
 const char *sc_weights_path(const sc_weights *w)
 {
     return w->path;
+}
+
+sc_status sc_weights_digest(const sc_weights *w, uint8_t digest[32])
+{
+    if (!ends_with(w->path, ".json"))
+        return sc_sha256_file(w->path, digest);
+    sc_sha256 all;
+    sc_sha256_init(&all);
+    for (size_t i = 0; i < w->shard_count; i++) {
+        SC_TRY(sc_sha256_file(w->shards[i].path, digest));
+        sc_sha256_update(&all, digest, 32);
+    }
+    sc_sha256_final(&all, digest);
+    return SC_OK;
 }
 
 void sc_weights_close(sc_weights *w)

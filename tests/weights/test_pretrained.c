@@ -139,7 +139,7 @@ static sc_tensor_set hf_file(const sc_tensor_set *ours)
 
 /* The file of `set`, mapped: all of `ours`, value by value; or refused with `told` in the message.
  */
-static void expect(const sc_tensor_set *set, const char *tower, const sc_tensor_set *ours,
+static void expect(const sc_tensor_set *set, const char *encoder, const sc_tensor_set *ours,
                    const char *told)
 {
     char *path = sc_path_join(folder, "file");
@@ -147,7 +147,7 @@ static void expect(const sc_tensor_set *set, const char *tower, const sc_tensor_
     sc_pretrained *p;
     assert_int_equal(sc_safetensors_save(path, set, NULL), SC_OK);
     assert_int_equal(sc_weights_open(path, &w), SC_OK);
-    sc_status status = sc_pretrained_open(w, tower, ours->items, ours->count, &p);
+    sc_status status = sc_pretrained_open(w, encoder, ours->items, ours->count, &p);
     if (told) {
         assert_int_equal(status, SC_EFORMAT);
         assert_null(p);
@@ -185,12 +185,12 @@ static void text_towers_of_three_layouts(void **state)
     static const char *const prefixes[] = {"", "text.", "module.", "_orig_mod.module.text."};
     for (size_t i = 0; i < sizeof prefixes / sizeof prefixes[0]; i++) {
         f = openai_file(&ours, prefixes[i]);
-        expect(&f, "text_encoder.", &ours, NULL);
+        expect(&f, "clip:tiny", &ours, NULL);
         sc_tensor_set_free(&f);
     }
     f = hf_file(&ours);
-    expect(&f, "text_encoder.", &ours, NULL);
-    expect(&f, "image_encoder.backbone.", &(sc_tensor_set){0}, "holds no ResNet");
+    expect(&f, "clip:tiny", &ours, NULL);
+    expect(&f, "resnet-tiny", &(sc_tensor_set){0}, "holds no ResNet");
     sc_tensor_set_free(&f);
     sc_tensor_set_free(&ours);
 }
@@ -208,29 +208,29 @@ static void a_wrong_tensor_is_named(void **state)
     (void)state;
     sc_tensor_set ours = text_tower(), f = openai_file(&ours, "");
     rename_tensor(&f, "ln_final.bias", "ln_finale.bias");
-    expect(&f, "text_encoder.", &ours,
+    expect(&f, "clip:tiny", &ours,
            "'ln_final.bias' is missing (nearest: 'ln_finale.bias'); 'ln_finale.bias' is unknown");
     rename_tensor(&f, "ln_finale.bias", "ln_final.bias");
     sc_tensor_set_find(&f, "ln_final.bias")->shape = SC_SHAPE(2, 2);
-    expect(&f, "text_encoder.", &ours, "'ln_final.bias' is [2, 2], not [4]");
+    expect(&f, "clip:tiny", &ours, "'ln_final.bias' is [2, 2], not [4]");
     sc_tensor_set_find(&f, "ln_final.bias")->shape = SC_SHAPE(4);
     add(&f, "transformer.resblocks.2.ln_1.weight", SC_F32, SC_SHAPE(WIDTH), 0);
-    expect(&f, "text_encoder.", &ours, "'transformer.resblocks.2.ln_1.weight' is unknown");
+    expect(&f, "clip:tiny", &ours, "'transformer.resblocks.2.ln_1.weight' is unknown");
     sc_tensor_set_free(&f);
     f = openai_file(&ours, "");
     rename_tensor(&f, "transformer.resblocks.0.ln_1.weight", "other");
-    expect(&f, "text_encoder.", &ours, "holds no text tower");
+    expect(&f, "clip:tiny", &ours, "holds no text tower");
     sc_tensor_set_free(&f);
     f = hf_file(&ours);
     rename_tensor(&f, "text_model.encoder.layers.1.self_attn.k_proj.bias", "x");
     rename_tensor(&f, "text_projection.weight", "y");
     rename_tensor(&f, "text_model.final_layer_norm.bias", "z");
-    expect(&f, "text_encoder.", &ours, "and 3 more");
+    expect(&f, "clip:tiny", &ours, "and 3 more");
     sc_tensor_set_free(&f);
     f = openai_file(&ours, "");
     sc_tensor *t = sc_tensor_set_find(&f, "text_projection");
     t->dtype = SC_I16;
-    expect(&f, "text_encoder.", &ours, "'text_projection' holds int16");
+    expect(&f, "clip:tiny", &ours, "'text_projection' holds int16");
     sc_tensor_set_free(&f);
     sc_tensor_set_free(&ours);
 }
@@ -255,13 +255,13 @@ static void torchvision_resnets(void **state)
     add(&ours, "image_encoder.backbone.1.num_batches_tracked", SC_I64, (sc_shape){0}, 0);
     add(&f, "fc.weight", SC_F32, SC_SHAPE(10, 2), 0);
     add(&f, "fc.bias", SC_F32, SC_SHAPE(10), 0);
-    expect(&f, "image_encoder.backbone.", &ours, NULL); /* the counter is 0 */
+    expect(&f, "resnet-tiny", &ours, NULL); /* the counter is 0 */
     add(&f, "bn1.num_batches_tracked", SC_I64, (sc_shape){0}, 7);
     sc_tensor_set_element(sc_tensor_set_find(&ours, "image_encoder.backbone.1.num_batches_tracked"),
                           0, 7);
-    expect(&f, "image_encoder.backbone.", &ours, NULL);
+    expect(&f, "resnet-tiny", &ours, NULL);
     add(&f, "layer1.2.conv1.weight", SC_F32, SC_SHAPE(2, 2), 0); /* a larger ResNet's */
-    expect(&f, "image_encoder.backbone.", &ours, "'layer1.2.conv1.weight' is unknown");
+    expect(&f, "resnet-tiny", &ours, "'layer1.2.conv1.weight' is unknown");
     sc_tensor_set_free(&f);
     sc_tensor_set_free(&ours);
 }
@@ -287,19 +287,20 @@ static void set_folder(const char *variable, const char *relative)
 
 static void finds(const char *encoder, const char *relative)
 {
-    char *path, *wanted = sc_path_join(folder, relative);
-    if (sc_weights_find(encoder, "image_weights", NULL, &path) != SC_OK)
+    sc_found found;
+    char *wanted = sc_path_join(folder, relative);
+    if (sc_weights_find(encoder, "image_weights", NULL, &found) != SC_OK)
         fail_msg("%s", sc_message());
-    assert_string_equal(path, wanted);
-    free(path);
+    assert_string_equal(found.path, wanted);
+    sc_found_free(&found);
     free(wanted);
 }
 
 static void fails(const char *encoder, sc_status status, const char *told)
 {
-    char *path;
-    assert_int_equal(sc_weights_find(encoder, "image_weights", NULL, &path), status);
-    assert_null(path);
+    sc_found found;
+    assert_int_equal(sc_weights_find(encoder, "image_weights", NULL, &found), status);
+    assert_null(found.path);
     if (!strstr(sc_message(), told))
         fail_msg("message '%s' lacks '%s'", sc_message(), told);
 }
@@ -359,13 +360,18 @@ static void caches_in_their_order(void **state)
     set_folder("SC_WEIGHTS_DIR", "mine");
     make_file("mine/RN50.safetensors", "x");
     finds("clip:RN50", "mine/RN50.safetensors");
-    char *path;
-    assert_int_equal(sc_weights_find("clip:RN50", "text_weights", "/nowhere/x", &path), SC_EUSAGE);
-    assert_non_null(strstr(sc_message(), "'text_weights': /nowhere/x"));
-    assert_int_equal(
-        sc_weights_find("clip:RN50", "text_weights", SC_TEST_DIR "/CMakeLists.txt", &path), SC_OK);
-    assert_string_equal(path, SC_TEST_DIR "/CMakeLists.txt");
-    free(path);
+    sc_found f;
+    assert_int_equal(sc_weights_find("clip:RN50", "text_weights", "/nowhere/x", &f), SC_EUSAGE);
+    assert_non_null(strstr(sc_message(), "'text_weights': cannot open /nowhere/x"));
+    assert_int_equal(sc_weights_find("clip:RN50", "text_weights", "/tmp", &f), SC_EUSAGE);
+    assert_non_null(strstr(sc_message(), "/tmp is not a file"));
+    make_file("file", "x");
+    char *file = sc_path_join(folder, "file");
+    assert_int_equal(sc_weights_find("clip:RN50", "text_weights", file, &f), SC_OK);
+    assert_string_equal(f.path, file);
+    assert_memory_equal(f.sha256, "2d711642b726b04401627ca9fbac32f5", 32);
+    sc_found_free(&f);
+    free(file);
 }
 
 /* The older version V1 wins over V2, and a file that is not what its name says is refused. */
