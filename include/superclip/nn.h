@@ -130,6 +130,9 @@ sc_status sc_params_read(sc_params *p, const sc_tensor_reader *r);
 /* Only the parameters that the reader holds: each has to be known and to fit. */
 sc_status sc_params_read_some(sc_params *p, const sc_tensor_reader *r);
 sc_status sc_params_read_moments(sc_params *p, const sc_tensor_reader *m, const sc_tensor_reader *v);
+/* What a graph declares, in state-dict order: names, shapes and kinds for those who look for files that fit. */
+size_t sc_graph_param_count(const sc_graph *g);
+sc_param_info sc_graph_param_info(const sc_graph *g, size_t i); /* trainable as declared */
 /* Would sc_params_read take r for this graph? Needs no device and reads no tensor. */
 sc_status sc_params_check(const sc_graph *g, const sc_tensor_reader *r);
 int64_t sc_params_step(const sc_params *p); /* AdamW updates done */

@@ -90,6 +90,21 @@ static sc_status check_all(const sc_params *p, const sc_tensor_reader *r, scope 
     return status == SC_OK ? verdict : status;
 }
 
+size_t sc_graph_param_count(const sc_graph *g)
+{
+    return nn_graph_ok(g) ? (size_t)g->n_params : 0;
+}
+
+sc_param_info sc_graph_param_info(const sc_graph *g, size_t i)
+{
+    const graph_param *p = &g->params[i];
+    return (sc_param_info){.name = p->name,
+                           .shape = p->shape,
+                           .kind = p->kind,
+                           .init = p->init,
+                           .trainable = p->trainable};
+}
+
 sc_status sc_params_check(const sc_graph *g, const sc_tensor_reader *r)
 {
     SC_TRY(sc_graph_status(g));
