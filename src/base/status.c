@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "utf8.h"
+
 /* One message a thread: a failure is reported by the thread that met it, and nobody has to lock. */
 enum { MESSAGE_BYTES = 2048 };
 
@@ -20,13 +22,22 @@ const char *sc_status_name(sc_status s)
     return names[s];
 }
 
-/* Messages are one line whatever a file name or a library's text holds. */
+/* Messages are one line of UTF-8 whatever a file name, a damaged file or a library's text holds,
+ * and nothing in them steers a terminal. */
 static void one_line(char *s)
 {
-    for (; *s; s++) {
-        unsigned char c = (unsigned char)*s;
-        if (c < 0x20 || c == 0x7f)
-            *s = ' ';
+    size_t n = strlen(s);
+    for (size_t i = 0, step; i < n; i += step) {
+        unsigned char c = (unsigned char)s[i];
+        step = sc_utf8_sequence(s + i, n - i);
+        if (step == 0) {
+            s[i] = '?';
+            step = 1;
+        } else if (c < 0x20 || c == 0x7f) {
+            s[i] = ' ';
+        } else if (c == 0xC2 && (unsigned char)s[i + 1] < 0xA0) { /* the other control characters */
+            s[i] = s[i + 1] = ' ';
+        }
     }
 }
 
@@ -65,8 +76,8 @@ sc_status sc_fail_at(const char *file, int line, sc_status code, const char *fmt
     if (vsnprintf(text, sizeof text, fmt, args) < 0)
         text[0] = '\0';
     va_end(args);
-    one_line(text);
     trim_partial_utf8(text);
+    one_line(text);
     memcpy(last.text, text, sizeof text);
     snprintf(last.place, sizeof last.place, "%s:%d", from_root(file ? file : "?"), line);
     return code;
@@ -90,8 +101,8 @@ sc_status sc_fail_prefix(sc_status code, const char *fmt, ...)
         used += len;
     }
     text[used] = '\0';
-    one_line(text);
     trim_partial_utf8(text);
+    one_line(text);
     memcpy(last.text, text, sizeof text);
     return code;
 }

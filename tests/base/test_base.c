@@ -23,6 +23,15 @@ static void messages_are_one_line_with_a_place(void **state)
     assert_string_equal(sc_message(), "");
 }
 
+static void messages_are_text_whatever_is_quoted(void **state)
+{
+    (void)state;
+    sc_fail(SC_EFORMAT, "%.4s|%s", "a\xE4\xB8\xAD", "\x1B[2J\xC2\x9B\xFF\xC3\xA9\xE4\xB8");
+    assert_string_equal(sc_message(), "a\xE4\xB8\xAD| [2J  ?\xC3\xA9??");
+    sc_fail_prefix(SC_EFORMAT, "%.2s", "\xE4\xB8\xAD");
+    assert_true(sc_utf8_valid(sc_message(), strlen(sc_message())));
+}
+
 static void long_messages_are_cut_between_characters(void **state)
 {
     (void)state;
@@ -218,6 +227,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(messages_are_one_line_with_a_place),
+        cmocka_unit_test(messages_are_text_whatever_is_quoted),
         cmocka_unit_test(long_messages_are_cut_between_characters),
         cmocka_unit_test(each_thread_has_its_message),
         cmocka_unit_test(every_status_has_a_name),
