@@ -40,7 +40,10 @@ typedef struct sc_param_desc {
     sc_shape shape; /* PyTorch's */
 } sc_param_desc;
 
-typedef enum sc_activation { SC_NO_ACTIVATION, SC_QUICK_GELU } sc_activation;
+/* QUICK_GELU x sigmoid(1.702 x); GELU x Phi(x), exact (erf); SILU x sigmoid(x); RELU6 min(max(x, 0), 6).
+ * The slope of RELU and RELU6 is 0 at their corners. */
+typedef enum sc_activation { SC_NO_ACTIVATION, SC_QUICK_GELU, SC_GELU, SC_SILU, SC_RELU, SC_RELU6,
+                             SC_SIGMOID } sc_activation;
 
 /* Loss of BEHAVIOUR section 8; see SC_OP_SUPERCLIP_LOSS below. */
 typedef struct sc_loss_attrs {
@@ -58,7 +61,7 @@ typedef struct sc_attrs {
     bool relu;                        /* batch_norm: after the optional addition */
     bool running;                     /* batch_norm: use running statistics also when training */
     bool transposed;                  /* linear: weight is [in, out] (x @ W), else [out, in] */
-    sc_activation activation;         /* linear */
+    sc_activation activation;         /* linear, activate */
     int heads;                        /* attention */
     int crop;                         /* augment: S */
     sc_loss_attrs loss;
@@ -81,6 +84,8 @@ typedef struct sc_attrs {
  *                 The output's kind is the graph's choice (COMPUTE or EXACT).
  *  add            a + b, same shape. Both may be one value: the second gradient then accumulates. (No
  *                 other op gets a value twice.)
+ *  activate       activation(x), any shape, kind of x; no SIGMOID of images: f(0) = 0 keeps channels that
+ *                 pad a block at 0
  *  layer_norm     over the last dimension, biased variance; params weight, bias
  *  embed          in0 INT32 tokens [T,L]; param0 table [V,W], param1 positions [ctx,W] -> EXACT [T,L,W]
  *  attention      qkv [T,L,3W] (q, k, v one behind the other), causal, heads -> [T,L,W];

@@ -70,6 +70,7 @@ sc_value sc_avg_pool(sc_graph *g, sc_value x);
 typedef struct sc_linear_options { sc_activation activation; bool transposed, exact; } sc_linear_options;
 sc_value sc_linear(sc_graph *g, sc_value x, sc_param weight, sc_param bias, sc_linear_options o);
 sc_value sc_add(sc_graph *g, sc_value a, sc_value b); /* EXACT if either is */
+sc_value sc_activate(sc_graph *g, sc_value x, sc_activation f);
 sc_value sc_layer_norm(sc_graph *g, sc_value x, sc_param weight, sc_param bias, double eps);
 sc_value sc_embed(sc_graph *g, sc_value tokens, sc_param table, sc_param positions);
 sc_value sc_attention(sc_graph *g, sc_value qkv, int heads);

@@ -1,4 +1,4 @@
-/* Shape rules of the text tower's ops and of linear and add. */
+/* Shape rules of the text tower's ops and of linear, add and activate. */
 #include "record.h"
 
 sc_value sc_linear(sc_graph *g, sc_value x, sc_param weight, sc_param bias, sc_linear_options o)
@@ -33,6 +33,17 @@ sc_value sc_add(sc_graph *g, sc_value a, sc_value b)
         return record_fail(&r, "the inputs must have one shape");
     sc_kind kind = r.in[0].kind == SC_EXACT ? SC_EXACT : r.in[1].kind;
     return record_output(&r, kind, r.in[0].rows, r.in[0].shape);
+}
+
+sc_value sc_activate(sc_graph *g, sc_value x, sc_activation f)
+{
+    record r;
+    if (!record_begin(&r, g, SC_OP_ACTIVATE, 1, &x, 0, NULL) || !record_real(&r, 0))
+        return NO_VALUE;
+    if (f == SC_SIGMOID && r.in[0].shape.n == 4)
+        return record_fail(&r, "no sigmoid of images");
+    r.node.attrs.activation = f;
+    return record_output(&r, r.in[0].kind, r.in[0].rows, r.in[0].shape);
 }
 
 sc_value sc_layer_norm(sc_graph *g, sc_value x, sc_param weight, sc_param bias, double eps)

@@ -97,6 +97,12 @@
                {kb, D3(n, 3, w), FILL_NORMAL, 0, 1, false}},          \
         .out = {{ko, D3(n, 3, w), FILL_NORMAL, 0, 0, false}},         \
     }
+#define ACTIVATE(label, n, c, h, w, kind, f, size)                                              \
+    {                                                                                           \
+        .name = "activate " label, .op = SC_OP_ACTIVATE, .attrs = {.activation = f}, .n_in = 1, \
+        .n_out = 1, .in = {{kind, D4(n, c, h, w), FILL_NORMAL, 0.2, size, false}},              \
+        .out = {{kind, D4(n, c, h, w), FILL_NORMAL, 0, 0, false}},                              \
+    }
 #define LAYER_NORM(label, n, l, w, kx, ky, shift)                                               \
     {                                                                                           \
         .name = "layer_norm " label, .op = SC_OP_LAYER_NORM, .attrs = {.eps = 1e-5}, .n_in = 1, \
@@ -235,6 +241,24 @@ static const op_case cases[] = {
     ADD("compute", 4, 37, SC_COMPUTE, SC_COMPUTE, SC_COMPUTE),
     ADD("exact", 4, 37, SC_EXACT, SC_EXACT, SC_EXACT),
     ADD("mixed", 50, 129, SC_EXACT, SC_COMPUTE, SC_EXACT),
+
+    LINEAR("exact gelu", 20, SC_COMPUTE, 64, SC_COMPUTE, 128, 1, false, SC_GELU),
+    LINEAR("silu", 5, SC_COMPUTE, 24, SC_COMPUTE, 6, 1, false, SC_SILU),
+
+    ACTIVATE("gelu", 2, 20, 5, 7, SC_COMPUTE, SC_GELU, 2),
+    ACTIVATE("gelu exact", 3, 37, 1, 1, SC_EXACT, SC_GELU, 4),
+    ACTIVATE("silu", 2, 24, 9, 5, SC_COMPUTE, SC_SILU, 3),
+    ACTIVATE("relu", 1, 40, 3, 3, SC_COMPUTE, SC_RELU, 1),
+    ACTIVATE("relu6", 2, 21, 4, 4, SC_COMPUTE, SC_RELU6, 8),
+    ACTIVATE("quick gelu 3 channels", 2, 3, 5, 5, SC_COMPUTE, SC_QUICK_GELU, 2),
+    {.name = "activate sigmoid",
+     .op = SC_OP_ACTIVATE,
+     .attrs = {.activation = SC_SIGMOID},
+     .n_in = 1,
+     .n_out = 1,
+     .in = {{SC_COMPUTE, D2(5, 37), FILL_NORMAL, 0, 5, false}},
+     .out = {{SC_COMPUTE, D2(5, 37), FILL_NORMAL, 0, 0, false}}},
+    ACTIVATE("far out", 2, 16, 6, 6, SC_EXACT, SC_SILU, 60),
 
     LAYER_NORM("exact to compute", 3, 5, 64, SC_EXACT, SC_COMPUTE, 0.5),
     LAYER_NORM("odd", 2, 3, 37, SC_EXACT, SC_EXACT, 10),

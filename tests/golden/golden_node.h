@@ -42,7 +42,7 @@ static inline sc_attrs golden_attrs(const golden_case *c)
     a.relu = golden_attr(c, "relu", 0) != 0;
     a.running = golden_attr(c, "running", 0) != 0;
     a.transposed = golden_attr(c, "transposed", 0) != 0;
-    a.activation = golden_attr(c, "activation", 0) != 0 ? SC_QUICK_GELU : SC_NO_ACTIVATION;
+    a.activation = (sc_activation)golden_attr(c, "activation", 0);
     a.heads = (int)golden_attr(c, "heads", 0);
     a.crop = (int)golden_attr(c, "crop", 0);
     a.loss.superclip = golden_attr(c, "superclip", 0) != 0;

@@ -215,10 +215,36 @@ def loss():
     case("two_classes", labels=(0, 1, 1, 0), classes=2)
 
 
+ACTIVATIONS = {"gelu": (2, F.gelu), "silu": (3, F.silu), "relu": (4, F.relu), "relu6": (5, F.relu6),
+               "sigmoid": (6, torch.sigmoid)}
+
+
+def activations():
+    for name, (number, function) in ACTIVATIONS.items():
+        run(name, "activate", {"activation": number}, [randn(3, 23, scale=4.0)], [],
+            lambda x, _, f=function: f(x[0]))
+    for name in ("gelu", "silu"):
+        number, function = ACTIVATIONS[name]
+        run(f"exact_{name}", "linear", {"activation": number}, [randn(4, 5)], [randn(7, 5), randn(7)],
+            lambda x, p, f=function: f(F.linear(x[0], p[0], p[1])))
+
+
+def biases():
+    for name, n, c, h, w, o, k, stride, pad in [("bias", 2, 5, 7, 6, 9, 3, 1, 1), ("patches", 2, 3, 9, 8, 6, 4, 4, 0),
+                                                ("bias_1x1", 1, 6, 3, 4, 17, 1, 1, 0)]:
+        run(name, "conv2d", {"stride": stride, "pad": pad, "kernel": k}, [randn(n, c, h, w)],
+            [randn(o, c, k, k, scale=0.4), randn(o)],
+            lambda x, p, s=stride, d=pad: F.conv2d(x[0], p[0], p[1], stride=s, padding=d))
+    run("matrix", "conv2d", {"stride": 1, "pad": 0, "kernel": 1}, [randn(2, 6, 3, 5)], [randn(9, 6), randn(9)],
+        lambda x, p: F.conv2d(x[0], p[0][:, :, None, None], p[1]))
+
+
 conv()
 batch_norm()
 pools()
 linear()
 text()
 loss()
+activations()
+biases()
 golden.write(sys.argv[1])

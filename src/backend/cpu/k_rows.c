@@ -55,27 +55,6 @@ static void add(void *out, bool out_bf, const void *a, bool a_bf, const void *b,
         add_body(out, a, b, count, out_bf, a_bf, b_bf);
 }
 
-INLINE vf sigmoid(vf x)
-{
-    return splat(1.0f) / (splat(1.0f) + vexp(-x));
-}
-static void quick_gelu(void *y, bool y_bf, const void *z, bool z_bf, int64_t count)
-{
-    for (int64_t i = 0; i < count; i += VL) {
-        vf v = get(z, i, count, z_bf);
-        put(y, i, count, v * sigmoid(splat(1.702f) * v), y_bf);
-    }
-}
-static void quick_gelu_back(void *dz, bool dz_bf, const void *dy, bool dy_bf, const void *z,
-                            bool z_bf, int64_t count)
-{
-    for (int64_t i = 0; i < count; i += VL) {
-        vf a = splat(1.702f) * get(z, i, count, z_bf), s = sigmoid(a);
-        vf slope = s * (splat(1.0f) + a * (splat(1.0f) - s));
-        put(dz, i, count, get(dy, i, count, dy_bf) * slope, dz_bf);
-    }
-}
-
 static void column_sum(float *out, const void *x, bool bf, int64_t rows, int64_t width,
                        int64_t stride)
 {
@@ -184,8 +163,6 @@ void KERNEL(fill_rows)(cpu_kernels *k)
 {
     k->convert = convert;
     k->add = add;
-    k->quick_gelu = quick_gelu;
-    k->quick_gelu_back = quick_gelu_back;
     k->column_sum = column_sum;
     k->layer_norm = layer_norm;
     k->layer_norm_back = layer_norm_back;

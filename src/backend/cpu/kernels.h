@@ -6,6 +6,7 @@
 #ifndef SC_CPU_KERNELS_H
 #define SC_CPU_KERNELS_H
 
+#include "superclip/backend.h"
 #include "superclip/tensor.h"
 
 #include <stdbool.h>
@@ -75,10 +76,10 @@ typedef struct cpu_kernels {
     void (*convert)(void *out, bool out_bf, const void *in, bool in_bf, int64_t count, bool add);
     void (*add)(void *out, bool out_bf, const void *a, bool a_bf, const void *b, bool b_bf,
                 int64_t count);
-    void (*quick_gelu)(void *y, bool y_bf, const void *z, bool z_bf, int64_t count);
-    /* dz = dy * quick_gelu'(z) */
-    void (*quick_gelu_back)(void *dz, bool dz_bf, const void *dy, bool dy_bf, const void *z,
-                            bool z_bf, int64_t count);
+    void (*activate)(sc_activation f, void *y, bool y_bf, const void *z, bool z_bf, int64_t count);
+    /* dz (+)= dy * f'(z) */
+    void (*activate_back)(sc_activation f, void *dz, bool dz_bf, bool add, const void *dy,
+                          bool dy_bf, const void *z, bool z_bf, int64_t count);
     /* out[width] += the sum of `rows` rows that lie `stride` elements apart */
     void (*column_sum)(float *out, const void *x, bool bf, int64_t rows, int64_t width,
                        int64_t stride);
@@ -120,6 +121,7 @@ static inline int64_t cpu_augment_work(int64_t crop)
 void KERNEL(fill_batch_norm)(cpu_kernels *k);
 void KERNEL(fill_pool)(cpu_kernels *k);
 void KERNEL(fill_rows)(cpu_kernels *k);
+void KERNEL(fill_activate)(cpu_kernels *k);
 void KERNEL(fill_attention)(cpu_kernels *k);
 void KERNEL(fill_optim)(cpu_kernels *k);
 void KERNEL(fill_augment)(cpu_kernels *k);

@@ -219,9 +219,9 @@ static sc_status linear_forward(cpu_device *d, const sc_op_node *n, void *state)
     const int64_t count = m.m * m.n;
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < count; i += CPU_GRAIN)
-        d->k.quick_gelu((char *)n->out[0].data + (size_t)i * ye, m.y_bf,
-                        (char *)l->z + (size_t)i * ze, m.bf,
-                        count - i < CPU_GRAIN ? count - i : CPU_GRAIN);
+        d->k.activate(n->attrs.activation, (char *)n->out[0].data + (size_t)i * ye, m.y_bf,
+                      (char *)l->z + (size_t)i * ze, m.bf,
+                      count - i < CPU_GRAIN ? count - i : CPU_GRAIN);
     return SC_OK;
 }
 
@@ -236,10 +236,10 @@ static void make_dz(cpu_device *d, const sc_op_node *n, const dims *m, const lin
     }
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < count; i += CPU_GRAIN)
-        d->k.quick_gelu_back((char *)l->dz + (size_t)i * ze, m->bf,
-                             (const char *)n->out[0].grad + (size_t)i * ye, m->y_bf,
-                             (const char *)l->z + (size_t)i * ze, m->bf,
-                             count - i < CPU_GRAIN ? count - i : CPU_GRAIN);
+        d->k.activate_back(n->attrs.activation, (char *)l->dz + (size_t)i * ze, m->bf, false,
+                           (const char *)n->out[0].grad + (size_t)i * ye, m->y_bf,
+                           (const char *)l->z + (size_t)i * ze, m->bf,
+                           count - i < CPU_GRAIN ? count - i : CPU_GRAIN);
 }
 static void bias_gradient(cpu_device *d, const dims *m, const void *dz, bool bf, float *db)
 {

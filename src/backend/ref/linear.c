@@ -1,12 +1,7 @@
-/* linear (both weight layouts, optional bias, QuickGELU) and add. */
+/* linear (both weight layouts, optional bias, activation) and add. */
 #include "ref.h"
 
-#include <math.h>
 #include <string.h>
-
-/* QuickGELU's slope at inputs of the forward pass: u * sigmoid(1.702 u), Hendrycks & Gimpel 2016.
- */
-#define GELU_SLOPE 1.702
 
 /* saved: u = x W + b in front of the activation; scratch: the gradient there, one row */
 static void memory(const sc_op_node *n, size_t *saved, size_t *scratch)
@@ -14,11 +9,6 @@ static void memory(const sc_op_node *n, size_t *saved, size_t *scratch)
     const sc_shape *y = &n->out[0].desc.shape;
     *saved = n->attrs.activation != SC_NO_ACTIVATION ? ref_count(y) * sizeof(double) : 0;
     *scratch = ref_last(y) * sizeof(double);
-}
-
-static double sigmoid(double v)
-{
-    return 1 / (1 + exp(-v));
 }
 
 static void product(const sc_op_node *n, const double *x, double *u, size_t in, size_t out)
@@ -43,12 +33,12 @@ static sc_status forward(const sc_op_node *n)
     size_t out = ref_last(&n->out[0].desc.shape);
     const double *x = n->in[0].data;
     double *y = n->out[0].data;
-    bool gelu = n->attrs.activation == SC_QUICK_GELU;
-    double *u = gelu ? n->saved : y;
+    bool active = n->attrs.activation != SC_NO_ACTIVATION;
+    double *u = active ? n->saved : y;
     for (size_t r = 0; r < rows; r++)
         product(n, x + r * in, u + r * out, in, out);
-    for (size_t i = 0; gelu && i < rows * out; i++)
-        y[i] = u[i] * sigmoid(GELU_SLOPE * u[i]);
+    for (size_t i = 0; active && i < rows * out; i++)
+        y[i] = ref_activation(n->attrs.activation, u[i]);
     return SC_OK;
 }
 
@@ -77,10 +67,8 @@ static sc_status backward(const sc_op_node *n)
     for (size_t r = 0; r < rows; r++) {
         for (size_t o = 0; o < out; o++) {
             du[o] = dy[r * out + o];
-            if (n->attrs.activation == SC_QUICK_GELU) {
-                double s = sigmoid(GELU_SLOPE * u[r * out + o]);
-                du[o] *= s + GELU_SLOPE * u[r * out + o] * s * (1 - s);
-            }
+            if (n->attrs.activation != SC_NO_ACTIVATION)
+                du[o] *= ref_activation_slope(n->attrs.activation, u[r * out + o]);
             if (dbias != NULL)
                 dbias[o] += du[o];
         }

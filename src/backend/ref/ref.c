@@ -13,6 +13,7 @@ static const ref_op *const ops[SC_OP_COUNT] = {
     [SC_OP_AVG_POOL] = &ref_avg_pool,
     [SC_OP_LINEAR] = &ref_linear,
     [SC_OP_ADD] = &ref_add,
+    [SC_OP_ACTIVATE] = &ref_activate,
     [SC_OP_LAYER_NORM] = &ref_layer_norm,
     [SC_OP_EMBED] = &ref_embed,
     [SC_OP_ATTENTION] = &ref_attention,

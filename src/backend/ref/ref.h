@@ -13,7 +13,7 @@ typedef struct ref_op {
 } ref_op;
 
 extern const ref_op ref_augment, ref_conv2d, ref_batch_norm, ref_max_pool, ref_avg_pool, ref_linear,
-    ref_add, ref_layer_norm, ref_embed, ref_attention, ref_select_row, ref_l2_normalize,
+    ref_add, ref_activate, ref_layer_norm, ref_embed, ref_attention, ref_select_row, ref_l2_normalize,
     ref_group_mean, ref_all_gather, ref_superclip_loss;
 
 /* Element count of a value or parameter. */
@@ -29,6 +29,10 @@ double *ref_input_grad(const sc_node_value *v);
 double *ref_param_grad(const sc_node_param *p);
 /* The value of parameter `slot`, NULL when the node has no such parameter. */
 const double *ref_param(const sc_op_node *n, int slot);
+
+/* f(u) and its derivative. */
+double ref_activation(sc_activation f, double u);
+double ref_activation_slope(sc_activation f, double u);
 
 /* The 8-bit pixel chain of one sample: crop, flips, jitter, rotation. out, tmp: [S][S][3]. */
 void ref_pixels(const uint8_t *row, int64_t row_size, const sc_augment *a, int64_t size,
