@@ -29,6 +29,17 @@ void sc_image_free(sc_image *im);
  * exception, as in Pillow 12: an image over 100 times as high as wide is shrunk by its columns first. */
 sc_status sc_image_resize(const sc_image *src, int w, int h, uint8_t *dst);
 int sc_train_size(int img_size); /* int(1.1 * S) */
+bool sc_image_name(const char *name); /* has the extension of an image format, in any case */
+/* Files to square rows, for several threads at once. Images of more than 24 million pixels are decoded one at a
+ * time. o: may be NULL. */
+typedef struct sc_row_maker sc_row_maker;
+sc_status sc_row_maker_open(const sc_decode_options *o, sc_row_maker **out);
+void sc_row_maker_free(sc_row_maker *m);
+/* A file's bytes, at most 1 GiB; SC_EFORMAT with a reason that does not name the file. Caller frees. */
+sc_status sc_image_read(const char *path, char **data, size_t *n);
+/* Decoded once and resized into rows[k], [sizes[k]][sizes[k]][3]. SC_EFORMAT with a reason when bad. */
+sc_status sc_row_maker_rows(sc_row_maker *m, const char *name, const void *data, size_t n,
+                            const int *sizes, uint8_t *const *rows, int count, sc_decode_notes *notes);
 /* By the extension of `path`: .jpg .jpeg (quality 92) .png .bmp .tif .tiff .webp, in any case. grey: one
  * channel, the red one, where the format has that (WebP has not). Equal pixels give equal bytes. Not atomic. */
 sc_status sc_image_write(const char *path, const sc_image *im, bool grey);

@@ -31,9 +31,6 @@ sc_status sc_decode_bmp(const sc_encoded *in, sc_image *out);
 sc_status sc_decode_tiff(const sc_encoded *in, sc_image *out);
 sc_status sc_decode_webp(const sc_encoded *in, sc_image *out);
 
-/* Whether the extension is one of the image formats, in any case. */
-bool sc_image_name(const char *name);
-
 /* ---- rows of other kinds -> RGB ----------------------------------------------------------------
  */
 void sc_rgb_from_grey(const uint8_t *grey, size_t n, uint8_t *rgb);

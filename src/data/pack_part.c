@@ -13,11 +13,6 @@
 
 #include "superclip/codec.h"
 
-/* An image file of more bytes is refused before it is read. */
-#define MAX_FILE_BYTES ((size_t)1 << 30)
-/* Images of more pixels are decoded one at a time in a process, to bound its memory. */
-#define LARGE_PIXELS 24e6
-
 typedef struct part {
     const sc_pack_options *o;
     const sc_source_list *l;
@@ -27,7 +22,8 @@ typedef struct part {
     int *fds;
     int64_t first, count;
     sc_pack_record *records;
-    pthread_mutex_t lock, large;
+    sc_row_maker *maker;
+    pthread_mutex_t lock;
     pthread_cond_t progress;
     /* under `lock` */
     int64_t next, done;
@@ -45,43 +41,6 @@ typedef struct rows {
     uint8_t *eval, *train;
 } rows;
 
-static sc_status resize_both(const part *p, sc_image *image, const rows *out)
-{
-    int s = p->plan.img_size, t = sc_train_size(s);
-    sc_status status = sc_image_resize(image, s, s, out->eval);
-    if (status == SC_OK)
-        status = sc_image_resize(image, t, t, out->train);
-    sc_image_free(image);
-    return status;
-}
-
-static sc_status decode_and_resize(part *p, const char *name, const void *data, size_t n,
-                                   sc_pack_record *r, const rows *out)
-{
-    sc_image image;
-    sc_decode_notes notes;
-    sc_decode_options o = p->o->decode;
-    double most = o.max_pixels > 0 ? o.max_pixels : 178e6;
-    bool limited = most > LARGE_PIXELS;
-    if (limited)
-        o.max_pixels = LARGE_PIXELS;
-    sc_status status = sc_image_decode(name, data, n, &o, &image, &notes);
-    bool large = limited && status == SC_EFORMAT && notes.pixels > LARGE_PIXELS;
-    if (large) {
-        o.max_pixels = most;
-        pthread_mutex_lock(&p->large);
-        status = sc_image_decode(name, data, n, &o, &image, &notes);
-    }
-    if (status == SC_OK) {
-        r->grey16 = notes.grey16;
-        r->grey16_low = notes.grey16 && notes.grey16_max < 4096;
-        status = resize_both(p, &image, out);
-    }
-    if (large)
-        pthread_mutex_unlock(&p->large);
-    return status;
-}
-
 /* SC_EFORMAT: a bad image, sc_message() says why; other errors end the packing. */
 static sc_status make_rows(part *p, int64_t i, sc_pack_record *r, const rows *out)
 {
@@ -92,23 +51,23 @@ static sc_status make_rows(part *p, int64_t i, sc_pack_record *r, const rows *ou
     if (!path)
         return SC_ENOMEM;
     size_t n = 0;
-    sc_status status = sc_read_file(path, MAX_FILE_BYTES, &data, &n);
-    size_t prefix = strlen(path) + 2; /* the listing names the file itself */
+    sc_status status = sc_image_read(path, &data, &n); /* the listing names the file itself */
     free(path);
-    if (status != SC_OK) {
-        const char *message = sc_message();
-        char reason[400];
-        snprintf(reason, sizeof reason, "%s",
-                 strlen(message) > prefix ? message + prefix : message);
-        return status == SC_ENOMEM ? status : sc_fail(SC_EFORMAT, "%s", reason);
-    }
+    SC_TRY(status);
     sc_sha256 h;
     sc_sha256_init(&h);
     sc_sha256_update(&h, data, n);
     sc_sha256_final(&h, r->sha256);
 
-    status = decode_and_resize(p, name, data, n, r, out);
+    const int sizes[2] = {p->plan.img_size, sc_train_size(p->plan.img_size)};
+    uint8_t *const rows_of[2] = {out->eval, out->train};
+    sc_decode_notes notes;
+    status = sc_row_maker_rows(p->maker, name, data, n, sizes, rows_of, 2, &notes);
     free(data);
+    if (status == SC_OK) {
+        r->grey16 = notes.grey16;
+        r->grey16_low = notes.grey16 && notes.grey16_max < 4096;
+    }
     return status;
 }
 
@@ -337,13 +296,13 @@ sc_status sc_pack_part(const sc_pack_options *o, const sc_source_list *l, int nu
     sc_status status = SC_ENOMEM;
     sc_text_init(&p.reasons);
     pthread_mutex_init(&p.lock, NULL);
-    pthread_mutex_init(&p.large, NULL);
     pthread_cond_init(&p.progress, NULL);
     p.first = sc_pack_part_first(l, number, parts);
     p.count = sc_pack_part_first(l, number + 1, parts) - p.first;
     p.records = sc_alloc((size_t)p.count, sizeof *p.records);
     if (!p.records)
         goto done;
+    SC_TRY_GOTO(sc_row_maker_open(&o->decode, &p.maker));
     SC_TRY_GOTO(sc_pack_plan_make(o, l->count, l->paths, &p.plan));
     SC_TRY_GOTO(open_shards(&p));
     report(&p, 0);
@@ -372,7 +331,7 @@ done:
     sc_text_free(&p.reasons);
     sc_pack_plan_free(&p.plan);
     pthread_cond_destroy(&p.progress);
-    pthread_mutex_destroy(&p.large);
+    sc_row_maker_free(p.maker);
     pthread_mutex_destroy(&p.lock);
     return status;
 }
