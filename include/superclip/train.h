@@ -33,7 +33,10 @@ typedef struct sc_train_options {
     int embed_dim, img_size, vocabulary, context;
     double temperature;
     bool freeze_image, freeze_text, freeze_bn, sync_bn;
-    const char *init_from;     /* NULL: random */
+    /* Where a job that starts afresh has its weights from; a resumed one reads none of them. A state dict of
+     * the whole model in a file of any format (sc_weights_open); NULL: random, but for a tower whose published
+     * weights are named (sc_pretrained_open). Every rank reads the files itself. */
+    const char *init_from, *image_weights, *text_weights;
     /* optimisation */
     int batch_size, epochs;
     double learning_rate, weight_decay;
@@ -98,9 +101,9 @@ void sc_train_result_free(sc_train_result *r);
  * another fold's checkpoint: SC_EUSAGE too.
  * A damaged file: not finished; sc_train_job tells of it. Reads the whole checkpoint. */
 sc_status sc_train_finished(const sc_train_options *o, bool *finished, sc_train_result *out);
-/* Judges init_from or resume_from while nothing is written yet: the file, the names and shapes of its
- * tensors and, for resume_from, its state, settings and fold. Only the model's options, identity and fold
- * are looked at; `unknown`: a key of the identity that is not known yet (the data's), or NULL. Messages
+/* Judges resume_from, else init_from, else the published weights while nothing is written yet: the files, the
+ * names and shapes of their tensors and, for resume_from, state, settings and fold. Only the model's options,
+ * identity and fold are looked at; `unknown`: a key of the identity that is not known yet (the data's), or NULL. Messages
  * and codes are those of sc_train_job. */
 sc_status sc_train_check_start(const sc_train_options *o, const char *unknown);
 /* Predicted bytes a rank needs, from compiled graphs without running anything. */

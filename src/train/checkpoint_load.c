@@ -195,7 +195,7 @@ static sc_status share_path(sc_trainer *t, char **path)
 }
 
 /* Ranks that read different bytes (a stale network file) would train apart without a word. */
-static sc_status check_replicas(sc_trainer *t)
+sc_status sc_trainer_check_replicas(sc_trainer *t)
 {
     int64_t mine = (int64_t)sc_params_checksum(t->params) << 20 ^ (int64_t)t->state.epoch << 40 ^
                    t->state.step;
@@ -205,8 +205,11 @@ static sc_status check_replicas(sc_trainer *t)
     SC_TRY(t->comm->all_reduce(t->comm, &low, 1, SC_I64, SC_MIN));
     SC_TRY(t->comm->all_reduce(t->comm, &high, 1, SC_I64, SC_MAX));
     if (low != high)
-        return sc_fail(SC_EIO, "fold %d: the ranks read different checkpoints; start again",
-                       t->o->fold);
+        return sc_fail(
+            SC_EIO,
+            "fold %d: the ranks read different weights from files of the same name; put the same "
+            "files on all nodes",
+            t->o->fold);
     return SC_OK;
 }
 
@@ -239,7 +242,7 @@ sc_status sc_trainer_resume(sc_trainer *t)
     t->state = state;
     state = (sc_train_state){0};
     t->resumed = true;
-    status = check_replicas(t);
+    status = sc_trainer_check_replicas(t);
     if (status == SC_OK && t->leader) {
         status = sc_timing_resume(&t->timing, t->o->dir, t->state.epoch);
         sc_info(t->o->log, "fold %d: continuing from %s: epoch %d, step %lld", t->o->fold, path,
@@ -249,21 +252,5 @@ done:
     sc_train_state_free(&state);
     sc_pth_close(file);
     free(path);
-    return status;
-}
-
-sc_status sc_trainer_init_from(sc_trainer *t, const char *path)
-{
-    sc_pth *file;
-    const char *key;
-    SC_TRY(sc_pth_open(path, &file));
-    const sc_object *dict = sc_state_dict_find(sc_pth_root(file), &key);
-    sc_status status =
-        dict ? read_model(t, file, key, dict)
-             : sc_fail(SC_EFORMAT, "%s: holds no model_state_dict and is no state dict itself",
-                       path);
-    if (status != SC_OK && strstr(sc_message(), path) == NULL)
-        sc_fail_prefix(status, "%s", path);
-    sc_pth_close(file);
     return status;
 }

@@ -97,8 +97,6 @@ static sc_status open(sc_trainer *t, const sc_train_options *o, sc_device *devic
                       const sc_comm *comm, const sc_train_events *events)
 {
     SC_TRY(sc_trainer_build(t, o, device, comm, events));
-    SC_TRY(o->init_from ? sc_trainer_init_from(t, o->init_from)
-                        : sc_params_init(t->params, o->random_state));
     SC_TRY(open_source(t));
     return t->leader ? sc_ckpt_writer_open(&t->writer) : SC_OK;
 }
@@ -222,8 +220,10 @@ static sc_status finish(sc_trainer *t)
 static sc_status run(sc_trainer *t)
 {
     SC_TRY(sc_trainer_resume(t));
-    if (!t->resumed)
+    if (!t->resumed) {
+        SC_TRY(sc_trainer_start_weights(t));
         SC_TRY(sc_trainer_log_floors(t));
+    }
     if (t->state.epoch < t->o->epochs && !t->state.stopped_early)
         t->state.finished = false;
     while (t->state.epoch < t->o->epochs && !t->state.stopped_early) {

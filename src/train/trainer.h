@@ -173,8 +173,16 @@ void sc_remove_leftovers(const char *dir);
  * another. */
 sc_status sc_ckpt_read(const char *path, const sc_train_options *o, const char *unknown,
                        sc_pth **file, sc_train_state *state);
-/* Model parameters from a checkpoint of any origin (--init-from). */
-sc_status sc_trainer_init_from(sc_trainer *t, const char *path);
+/* SC_EIO when the ranks of the group hold different parameters: they read other bytes. Collective.
+ */
+sc_status sc_trainer_check_replicas(sc_trainer *t);
+
+/* start_weights.c: what a fresh job begins with */
+/* Fills the parameters: from init_from, or random ones and published towers over them. Collective.
+ */
+sc_status sc_trainer_start_weights(sc_trainer *t);
+/* Do init_from, or else the published towers, fit the graph's parameters? Reads no tensor. */
+sc_status sc_check_start_weights(const sc_train_options *o, const sc_graph *g);
 
 /* state.c: sc_train_state <-> the sc_state dictionary */
 sc_object *sc_state_to_object(const sc_trainer *t);
