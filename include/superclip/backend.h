@@ -56,12 +56,12 @@ typedef struct sc_loss_attrs {
 } sc_loss_attrs;
 
 typedef struct sc_attrs {
-    int stride, pad, kernel;          /* conv2d, max_pool */
-    double eps, momentum;             /* batch_norm, layer_norm */
+    int stride, pad, kernel;          /* conv2d, depthwise_conv2d, max_pool */
+    double eps, momentum;             /* batch_norm; layer_norm, channel_norm: eps */
     bool relu;                        /* batch_norm: after the optional addition */
     bool running;                     /* batch_norm: use running statistics also when training */
     bool transposed;                  /* linear: weight is [in, out] (x @ W), else [out, in] */
-    sc_activation activation;         /* linear, activate */
+    sc_activation activation;         /* linear, activate, multiply */
     int heads;                        /* attention */
     int crop;                         /* augment: S */
     sc_loss_attrs loss;
@@ -81,11 +81,18 @@ typedef struct sc_attrs {
  *                 first maximum of a window in row-major order (PyTorch's)
  *  avg_pool       x [n,C,H,W] -> [n,C], mean over H*W
  *  linear         x [..,in], param0 weight, optional param1 bias [out] -> [..,out], activation.
- *                 The output's kind is the graph's choice (COMPUTE or EXACT).
+ *                 The output's kind is the graph's choice (COMPUTE or EXACT). A weight [out,in,1,1] is a matrix.
  *  add            a + b, same shape. Both may be one value: the second gradient then accumulates. (No
  *                 other op gets a value twice.)
  *  activate       activation(x), any shape, kind of x; no SIGMOID of images: f(0) = 0 keeps channels that
  *                 pad a block at 0
+ *  multiply       activation(a) * b, two values of one shape; EXACT if either is
+ *  depthwise_conv2d  x [n,C,H,W], param0 weight [C,1,k,k], optional param1 bias [C] -> COMPUTE
+ *                 [n,C,H',W']: every channel alone
+ *  channel_norm   x [n,C,H,W] -> COMPUTE: layer_norm of each pixel over its channels; params weight, bias [C]
+ *  layer_scale    x, h [n,C,H,W], param0 gamma [C] -> EXACT x + gamma h (Touvron et al. 2021, CaiT): the sum
+ *                 of a residual stream
+ *  scale_channels x [n,C,H,W], s [n,C] -> x s, kind of x (squeeze-excite)
  *  layer_norm     over the last dimension, biased variance; params weight, bias
  *  embed          in0 INT32 tokens [T,L]; param0 table [V,W], param1 positions [ctx,W] -> EXACT [T,L,W]
  *  attention      qkv [T,L,3W] (q, k, v one behind the other), causal, heads -> [T,L,W];
@@ -193,7 +200,8 @@ struct sc_backend {
 
     /* May be NULL: every op is supported. Otherwise SC_OK or SC_EUNSUPPORTED with a message. */
     sc_status (*supports)(const sc_device *d, const sc_op_node *n);
-    /* Bytes of saved and scratch memory of the node; addresses in n are not valid yet. */
+    /* Bytes of saved and scratch memory of the node; addresses in n are not valid yet, but in[].grad and
+     * params[].grad are NULL where no gradient will be wanted. */
     sc_status (*node_memory)(sc_device *d, const sc_op_node *n, size_t *saved, size_t *scratch);
     /* n stays valid and unchanged as long as the state lives. */
     sc_status (*prepare)(sc_device *d, const sc_op_node *n, void **state);

@@ -119,6 +119,16 @@ static void make_node(sc_program *p, int i)
     n->rows_global = group ? p->rows_global : to->own_rows;
 }
 
+/* node_memory is told which gradients will be wanted; their addresses come later. */
+static void announce_gradients(sc_program *p, const nn_flow *flow, int i)
+{
+    static char later[64];
+    const graph_node *from = &p->graph->nodes[i];
+    for (int k = 0; p->nodes[i].backward && k < from->n_in; k++)
+        if (nn_takes_gradient(from->op, k) && flow->value[from->in[k]])
+            p->nodes[i].op.in[k].grad = later;
+}
+
 static sc_status seed_gradient(sc_program *p)
 {
     program_value *v = &p->values[p->graph->minimize];
@@ -197,6 +207,7 @@ static sc_status measure(sc_program *p, const sc_program_desc *d, draft *out)
     for (int i = 0; i < p->graph->n_nodes; i++) {
         make_node(p, i);
         p->nodes[i].backward = p->training && out->flow.node[i];
+        announce_gradients(p, &out->flow, i);
     }
     SC_TRY(nn_layout_make(p, &out->flow, &out->layout, &arena, &scratch));
     if (arena > p->shared->arena_bytes)
