@@ -109,6 +109,24 @@ sc_status sc_train_check_start(const sc_train_options *o, const char *unknown);
 /* Predicted bytes a rank needs, from compiled graphs without running anything. */
 sc_status sc_train_memory(const sc_train_options *o, sc_device *device, int ranks, size_t *bytes);
 
+/* ---- for evaluation and for prediction ----------------------------------------------------------- */
+/* Class texts as the arrays that the text tower eats. */
+typedef struct sc_text_batch {
+    int texts, length; /* rows and columns of tokens */
+    int32_t *tokens;   /* [texts][length], 0 behind a text's end */
+    int32_t *end;      /* [texts]: position of the end token */
+    int32_t *group;    /* [texts]: class */
+} sc_text_batch;
+sc_status sc_text_batch_make(const sc_train_text *texts, const char *const *class_names, int classes,
+                             int context, sc_text_batch *out);
+void sc_text_batch_free(sc_text_batch *b);
+void sc_softmax(const double *z, int n, double *p);
+int sc_best_class(const double *p, int classes); /* the first of the largest */
+/* The lines of val_predictions.csv: "path,label,predicted,prob_<class>,..."; label -1: left empty. RFC 4180. */
+void sc_predictions_head(const char *const *class_names, int classes, sc_text *csv);
+void sc_predictions_row(const char *const *class_names, int classes, const char *path, int label,
+                        const double *p, sc_text *csv);
+
 /* ---- metrics (scikit-learn's definitions) ------------------------------------------------------ */
 /* probabilities [n,classes]; all results in percent. Macro figures over all classes, 0 where undefined;
  * mAP over the classes present, one-vs-rest, ties grouped. */

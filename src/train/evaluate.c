@@ -16,7 +16,7 @@ static sc_status encode_texts(sc_trainer *t)
     return SC_OK;
 }
 
-static void softmax(const double *z, int n, double *p)
+void sc_softmax(const double *z, int n, double *p)
 {
     double top = z[0], sum = 0;
     for (int k = 1; k < n; k++)
@@ -41,7 +41,7 @@ static void keep_probabilities(sc_trainer *t, const sc_batch *b)
         const int64_t *place =
             bsearch(&b->samples[i], f->val, (size_t)f->val_count, sizeof *f->val, by_index);
         int64_t row = place - f->val;
-        softmax(t->logits + i * t->classes, t->classes, t->probabilities + row * t->classes);
+        sc_softmax(t->logits + i * t->classes, t->classes, t->probabilities + row * t->classes);
         t->val_labels[row] = b->labels[i];
     }
 }

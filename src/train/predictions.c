@@ -20,20 +20,34 @@ static void put_field(sc_text *csv, const char *prefix, const char *s)
         sc_text_puts(csv, "\"");
 }
 
-static void put_row(const sc_trainer *t, int64_t i, sc_text *csv)
+int sc_best_class(const double *p, int classes)
 {
-    const char *const *names = sc_dataset_class_names(t->o->dataset);
-    const double *p = t->probabilities + i * t->classes;
     int best = 0;
-    for (int c = 1; c < t->classes; c++)
+    for (int c = 1; c < classes; c++)
         if (p[c] > p[best])
             best = c;
-    put_field(csv, "", sc_dataset_path(t->o->dataset, t->o->split->val[i]));
+    return best;
+}
+
+void sc_predictions_head(const char *const *class_names, int classes, sc_text *csv)
+{
+    sc_text_puts(csv, "path,label,predicted");
+    for (int c = 0; c < classes; c++) {
+        sc_text_puts(csv, ",");
+        put_field(csv, "prob_", class_names[c]);
+    }
+    sc_text_puts(csv, "\n");
+}
+
+void sc_predictions_row(const char *const *class_names, int classes, const char *path, int label,
+                        const double *p, sc_text *csv)
+{
+    put_field(csv, "", path);
     sc_text_puts(csv, ",");
-    put_field(csv, "", names[t->val_labels[i]]);
+    put_field(csv, "", label >= 0 ? class_names[label] : "");
     sc_text_puts(csv, ",");
-    put_field(csv, "", names[best]);
-    for (int c = 0; c < t->classes; c++)
+    put_field(csv, "", class_names[sc_best_class(p, classes)]);
+    for (int c = 0; c < classes; c++)
         sc_text_putf(csv, ",%.9g", p[c]);
     sc_text_puts(csv, "\n");
 }
@@ -42,14 +56,11 @@ sc_status sc_trainer_save_predictions(const sc_trainer *t)
 {
     sc_text csv;
     sc_text_init(&csv);
-    sc_text_puts(&csv, "path,label,predicted");
-    for (int c = 0; c < t->classes; c++) {
-        sc_text_puts(&csv, ",");
-        put_field(&csv, "prob_", sc_dataset_class_names(t->o->dataset)[c]);
-    }
-    sc_text_puts(&csv, "\n");
+    const char *const *names = sc_dataset_class_names(t->o->dataset);
+    sc_predictions_head(names, t->classes, &csv);
     for (int64_t i = 0; i < t->o->split->val_count; i++)
-        put_row(t, i, &csv);
+        sc_predictions_row(names, t->classes, sc_dataset_path(t->o->dataset, t->o->split->val[i]),
+                           t->val_labels[i], t->probabilities + i * t->classes, &csv);
     char *path = sc_path_join(t->o->dir, "val_predictions.csv");
     sc_status status = path ? sc_text_status(&csv) : SC_ENOMEM;
     if (status == SC_OK)

@@ -4,21 +4,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "trainer.h"
+#include "superclip/train.h"
 
-static sc_status measure(const sc_train_options *o, int classes, sc_text_batch *b)
+static sc_status measure(const sc_train_text *texts, const char *const *class_names, int classes,
+                         int context, sc_text_batch *b)
 {
     b->texts = b->length = 0;
     for (int c = 0; c < classes; c++) {
-        const sc_train_text *t = &o->class_texts[c];
+        const sc_train_text *t = &texts[c];
         if (t->count < 1)
-            return sc_fail(SC_EUSAGE, "class '%s' has no text",
-                           sc_dataset_class_names(o->dataset)[c]);
+            return sc_fail(SC_EUSAGE, "class '%s' has no text", class_names[c]);
         b->texts += t->count;
         for (int i = 0; i < t->count; i++) {
-            if (t->lengths[i] < 1 || t->lengths[i] > o->context)
+            if (t->lengths[i] < 1 || t->lengths[i] > context)
                 return sc_fail(SC_EINTERNAL, "a text of class %d has %d tokens, context is %d", c,
-                               t->lengths[i], o->context);
+                               t->lengths[i], context);
             if (t->lengths[i] > b->length)
                 b->length = t->lengths[i];
         }
@@ -26,11 +26,12 @@ static sc_status measure(const sc_train_options *o, int classes, sc_text_batch *
     return SC_OK;
 }
 
-sc_status sc_text_batch_make(const sc_train_options *o, sc_text_batch *b)
+sc_status sc_text_batch_make(const sc_train_text *texts, const char *const *class_names,
+                             int classes, int context, sc_text_batch *b)
 {
-    int classes = sc_dataset_classes(o->dataset), row = 0;
+    int row = 0;
     *b = (sc_text_batch){0};
-    SC_TRY(measure(o, classes, b));
+    SC_TRY(measure(texts, class_names, classes, context, b));
     b->tokens = sc_alloc((size_t)b->texts * (size_t)b->length, sizeof *b->tokens);
     b->end = sc_alloc((size_t)b->texts, sizeof *b->end);
     b->group = sc_alloc((size_t)b->texts, sizeof *b->group);
@@ -39,9 +40,9 @@ sc_status sc_text_batch_make(const sc_train_options *o, sc_text_batch *b)
         return SC_ENOMEM;
     }
     for (int c = 0; c < classes; c++)
-        for (int i = 0; i < o->class_texts[c].count; i++, row++) {
-            int n = o->class_texts[c].lengths[i];
-            memcpy(b->tokens + (ptrdiff_t)row * b->length, o->class_texts[c].ids[i],
+        for (int i = 0; i < texts[c].count; i++, row++) {
+            int n = texts[c].lengths[i];
+            memcpy(b->tokens + (ptrdiff_t)row * b->length, texts[c].ids[i],
                    (size_t)n * sizeof(int32_t));
             b->end[row] = n - 1;
             b->group[row] = c;

@@ -89,7 +89,8 @@ sc_status sc_trainer_build(sc_trainer *t, const sc_train_options *o, sc_device *
     SC_TRY(make_weights(t));
     SC_TRY(make_buffers(t));
     sc_val_order(o->split, o->random_state, o->fold, t->val_order);
-    SC_TRY(sc_text_batch_make(o, &t->texts));
+    SC_TRY(sc_text_batch_make(o->class_texts, sc_dataset_class_names(o->dataset), t->classes,
+                              o->context, &t->texts));
     return sc_trainer_compile(t);
 }
 

@@ -27,16 +27,6 @@ typedef struct sc_train_state {
 } sc_train_state;
 void sc_train_state_free(sc_train_state *s);
 
-/* The class texts as the arrays that the text tower eats. */
-typedef struct sc_text_batch {
-    int texts, length; /* rows and columns of tokens */
-    int32_t *tokens;   /* [texts][length], 0 behind a text's end */
-    int32_t *end;      /* [texts]: position of the end token */
-    int32_t *group;    /* [texts]: class */
-} sc_text_batch;
-sc_status sc_text_batch_make(const sc_train_options *o, sc_text_batch *out);
-void sc_text_batch_free(sc_text_batch *b);
-
 /* ---- timing.json --------------------------------------------------------------------------- */
 typedef struct sc_epoch_timing {
     double train_seconds, val_seconds, images_per_second, step_ms_median, loader_wait_seconds;
