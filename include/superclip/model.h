@@ -5,6 +5,7 @@
 
 #include "superclip/base.h"
 #include "superclip/nn.h"
+#include "superclip/text.h"
 
 /* What the graph of one job needs to know. */
 typedef struct sc_model_spec {
@@ -40,6 +41,7 @@ typedef struct sc_encoder_info {
     double flops_per_row; /* forward multiply-adds x 2 at 224 px (image) or per token (text) */
     double parameters;
     const char *summary;
+    sc_tokenizer_kind tokenizer; /* of a text tower */
 } sc_encoder_info;
 const sc_encoder_info *sc_encoder_list(size_t *count);
 const sc_encoder_info *sc_encoder_find(const char *name);

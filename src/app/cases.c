@@ -7,7 +7,8 @@
 static sc_status make_tokens(app_case *k, const sc_log *log)
 {
     sc_tokenizer *t = NULL;
-    SC_TRY(sc_tokenizer_open(k->config->tokenizer, &t));
+    SC_TRY(sc_tokenizer_open(sc_encoder_find(k->config->text_encoder)->tokenizer,
+                             k->weights.vocabulary.path, &t));
     sc_status status = SC_OK;
     k->vocabulary = sc_tokenizer_vocabulary(t);
     k->context = sc_tokenizer_context(t);
@@ -178,6 +179,7 @@ void app_free_cases(app *a)
         free(k->tokens);
         if (k->texts)
             sc_class_texts_free(k->texts, k->classes);
+        app_free_weights(k);
         free(k->identity);
         free(k->config_json);
         if (k->log)

@@ -59,9 +59,11 @@
     LATER("starnet_s4", true, "StarNet-S4")                                                      \
     LATER("bert-base-chinese", false, "BERT (Hugging Face)")
 
-#define IMAGE(NAME, FLOPS, PARAMS, SUMMARY, ...) {NAME, true, true, FLOPS, PARAMS, SUMMARY},
-#define TEXT(NAME, FLOPS, PARAMS, SUMMARY, ...) {NAME, false, true, FLOPS, PARAMS, SUMMARY},
-#define LATER(NAME, IS_IMAGE, SUMMARY) {NAME, IS_IMAGE, false, 0, 0, SUMMARY},
+#define IMAGE(NAME, FLOPS, PARAMS, SUMMARY, ...) \
+    {NAME, true, true, FLOPS, PARAMS, SUMMARY, SC_TOKENIZER_CLIP},
+#define TEXT(NAME, FLOPS, PARAMS, SUMMARY, ...) \
+    {NAME, false, true, FLOPS, PARAMS, SUMMARY, SC_TOKENIZER_CLIP},
+#define LATER(NAME, IS_IMAGE, SUMMARY) {NAME, IS_IMAGE, false, 0, 0, SUMMARY, SC_TOKENIZER_CLIP},
 static const sc_encoder_info infos[] = {ENCODER_TABLE};
 #undef IMAGE
 #undef TEXT

@@ -240,10 +240,6 @@ sc_status text_clean(const char *text, sc_text *out)
     sc_text a, b;
     sc_text_init(&a);
     sc_text_init(&b);
-    if (!sc_utf8_valid(text, strlen(text))) {
-        status = sc_fail(SC_EUSAGE, "a text is not valid UTF-8: save the class texts as UTF-8");
-        goto done;
-    }
     SC_TRY_GOTO(repair(text, &a));
     html_unescape(a.data, a.len, &b);
     SC_TRY_GOTO(sc_text_status(&b));

@@ -290,12 +290,6 @@ static bool is_called(const char *path, const char *name)
     return strcmp(slash ? slash + 1 : path, name) == 0;
 }
 
-static char *beside(const char *path, const char *name)
-{
-    const char *slash = strrchr(path, '/');
-    return slash ? sc_format("%.*s/%s", (int)(slash - path), path, name) : sc_strdup(name);
-}
-
 sc_status bpe_table_load(const char *path, bpe_table *out)
 {
     char *merges = NULL, *vocabulary = NULL, *text = NULL;
@@ -307,9 +301,9 @@ sc_status bpe_table_load(const char *path, bpe_table *out)
     if (!path)
         return symbol_put_bytes(NULL, out->byte_symbol);
     const bool json = has_suffix(path, ".json");
-    merges = json ? beside(path, "merges.txt") : sc_strdup(path);
+    merges = json ? text_beside(path, "merges.txt") : sc_strdup(path);
     vocabulary = json                            ? sc_strdup(path)
-                 : is_called(path, "merges.txt") ? beside(path, "vocab.json")
+                 : is_called(path, "merges.txt") ? text_beside(path, "vocab.json")
                                                  : NULL;
     if (!merges || (!vocabulary && (json || is_called(path, "merges.txt")))) {
         status = SC_ENOMEM;

@@ -1,13 +1,43 @@
-/* Private to the room: cleaning a text as CLIP's Python code does, and the tables of a merges file.
+/* Private to the room: the two kinds of tokenizer, cleaning a text as CLIP's Python code does, the
+ * tables of a merges file and of a vocab.txt.
  */
 #ifndef SUPERCLIP_TEXT_PRIV_H
 #define SUPERCLIP_TEXT_PRIV_H
 
 #include "superclip/text.h"
 
+/* ---- tokenizer.c ---------------------------------------------------------------------------- */
+#define TEXT_MOST_IDS 128
+/* A text's ids: start, then what fits, then end. */
+typedef struct id_list {
+    int32_t ids[TEXT_MOST_IDS];
+    int n, context;
+    bool cut;
+} id_list;
+bool id_list_put(id_list *list, int32_t id); /* false: full, the last place is the end token's */
+void id_list_end(id_list *list, int32_t id);
+/* The path of `name` in the folder of the file `path`. Heap. */
+char *text_beside(const char *path, const char *name);
+bool text_is(const char *s, size_t n, const char *what);
+
+/* ---- clip.c --------------------------------------------------------------------------------- */
+typedef struct clip_tokenizer clip_tokenizer;
+sc_status clip_open(const char *path, clip_tokenizer **out);
+void clip_free(clip_tokenizer *t);
+int clip_vocabulary(const clip_tokenizer *t);
+sc_status clip_encode(const clip_tokenizer *t, const char *text, id_list *list);
+
+/* ---- bert.c, vocab.c ------------------------------------------------------------------------ */
+typedef struct bert_tokenizer bert_tokenizer;
+sc_status bert_open(const char *path, bert_tokenizer **out);
+void bert_free(bert_tokenizer *t);
+int bert_vocabulary(const bert_tokenizer *t);
+int32_t bert_unknown(const bert_tokenizer *t);
+sc_status bert_encode(const bert_tokenizer *t, const char *text, id_list *list);
+
 /* ---- clean.c, html.c: UTF-8 in, UTF-8 out --------------------------------------------------- */
 /* Everything CLIP does to a text before the pattern: ftfy's repairs (without mojibake), HTML
- * references twice, white space, lower case. SC_EUSAGE when text is not UTF-8. */
+ * references twice, white space, lower case. */
 sc_status text_clean(const char *text, sc_text *out);
 /* Python's html.unescape: numeric and named references, also without a semicolon. */
 void html_unescape(const char *s, size_t n, sc_text *out);

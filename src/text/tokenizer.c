@@ -1,208 +1,89 @@
-/* CLIP's byte-pair tokenizer: clean text -> words -> bytes -> symbols, merged by rank.
- * Source: OpenAI CLIP's simple_tokenizer (Sennrich et al. 2016 over bytes).
- */
+/* The room's door: one tokenizer, two kinds. */
 #include "text_priv.h"
-
-#define PCRE2_CODE_UNIT_WIDTH 8
-#include <pcre2.h>
 
 #include <stdlib.h>
 #include <string.h>
 
-#define CONTEXT 77
-
-/* The white space of Python's regex module. PCRE2's \s would add U+180E. */
-#define SPACES                                                                         \
-    "\\x{9}-\\x{d}\\x{20}\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}" \
-    "\\x{202f}\\x{205f}\\x{3000}"
-/* U+0345, the one combining mark with a capital (a Greek letter), matches nothing: Python's regex
- * module compares it case-insensitively with \p{L} in the last class and finds a letter there. */
-static const char PATTERN[] = "<\\|startoftext\\|>|<\\|endoftext\\|>|'s|'t|'re|'ve|'m|'ll|'d|"
-                              "\\p{L}+|\\p{N}|[^" SPACES "\\x{345}\\p{L}\\p{N}]+";
+#define CLIP_CONTEXT 77
+#define BERT_CONTEXT 128 /* the old script's max_length; the model itself takes 512 */
 
 struct sc_tokenizer {
-    bpe_table table;
-    pcre2_code *pattern;
+    clip_tokenizer *clip; /* one of the two */
+    bert_tokenizer *bert;
 };
 
-/* The symbols of one word while they are merged; grows, is used again for the next word. */
-typedef struct word {
-    int32_t *symbols;
-    size_t count, cap;
-} word;
-
-typedef struct id_list { /* start, then what fits, then end */
-    int32_t ids[CONTEXT];
-    int n;
-    bool cut;
-} id_list;
-
-sc_status sc_tokenizer_open(const char *path, sc_tokenizer **out)
+sc_status sc_tokenizer_open(sc_tokenizer_kind kind, const char *path, sc_tokenizer **out)
 {
-    int error;
-    PCRE2_SIZE offset;
     *out = NULL;
     sc_tokenizer *t = sc_alloc(1, sizeof *t);
     if (!t)
         return SC_ENOMEM;
-    const sc_status status = bpe_table_load(path, &t->table);
-    if (status != SC_OK) {
+    const sc_status status =
+        kind == SC_TOKENIZER_BERT ? bert_open(path, &t->bert) : clip_open(path, &t->clip);
+    if (status != SC_OK)
         free(t);
-        return status;
-    }
-    t->pattern = pcre2_compile((PCRE2_SPTR)PATTERN, PCRE2_ZERO_TERMINATED,
-                               PCRE2_UTF | PCRE2_UCP | PCRE2_CASELESS, &error, &offset, NULL);
-    if (!t->pattern) {
-        sc_tokenizer_free(t);
-        return sc_fail(SC_EINTERNAL, "the word pattern does not compile: PCRE2 error %d at %zu",
-                       error, (size_t)offset);
-    }
-    *out = t;
-    return SC_OK;
+    else
+        *out = t;
+    return status;
 }
 
 void sc_tokenizer_free(sc_tokenizer *t)
 {
     if (!t)
         return;
-    pcre2_code_free(t->pattern);
-    bpe_table_free(&t->table);
+    clip_free(t->clip);
+    bert_free(t->bert);
     free(t);
 }
 
 int sc_tokenizer_vocabulary(const sc_tokenizer *t)
 {
-    return t->table.vocabulary;
+    return t->bert ? bert_vocabulary(t->bert) : clip_vocabulary(t->clip);
 }
 
 int sc_tokenizer_context(const sc_tokenizer *t)
 {
-    (void)t;
-    return CONTEXT;
+    return t->bert ? BERT_CONTEXT : CLIP_CONTEXT;
 }
 
-static sc_status word_from_bytes(const bpe_table *t, const char *s, size_t n, word *w)
+int32_t sc_tokenizer_unknown(const sc_tokenizer *t)
 {
-    if (n > w->cap) {
-        int32_t *grown = sc_realloc(w->symbols, n, sizeof *grown);
-        if (!grown)
-            return SC_ENOMEM;
-        w->symbols = grown;
-        w->cap = n;
-    }
-    for (size_t i = 0; i < n; i++)
-        w->symbols[i] = t->byte_symbol[(uint8_t)s[i]];
-    w->symbols[n - 1] += BPE_WORD_END;
-    w->count = n;
-    return SC_OK;
+    return t->bert ? bert_unknown(t->bert) : -1;
 }
 
-/* Again and again: the adjacent pair of the lowest rank, merged everywhere from left to right. */
-static void merge_word(const bpe_table *t, word *w)
+bool id_list_put(id_list *list, int32_t id)
 {
-    while (w->count > 1) {
-        const bpe_pair *best = NULL;
-        for (size_t i = 0; i + 1 < w->count; i++) {
-            const bpe_pair *p = bpe_find(t, w->symbols[i], w->symbols[i + 1]);
-            if (p && (!best || p->rank < best->rank))
-                best = p;
-        }
-        if (!best)
-            return;
-        const int32_t left = (int32_t)(best->key >> 32), right = (int32_t)(best->key & UINT32_MAX);
-        size_t kept = 0;
-        for (size_t i = 0; i < w->count; kept++) {
-            const bool pair =
-                i + 1 < w->count && w->symbols[i] == left && w->symbols[i + 1] == right;
-            w->symbols[kept] = pair ? best->symbol : w->symbols[i];
-            i += pair ? 2 : 1;
-        }
-        w->count = kept;
-    }
-}
-
-static bool put_id(id_list *list, int32_t id)
-{
-    list->cut = list->n == CONTEXT - 1; /* the end token has the last place */
+    list->cut = list->n == list->context - 1;
     if (!list->cut)
         list->ids[list->n++] = id;
     return !list->cut;
 }
 
-static bool put_word(const bpe_table *t, const word *w, id_list *list)
+void id_list_end(id_list *list, int32_t id)
 {
-    for (size_t i = 0; i < w->count; i++)
-        if (!put_id(list, t->ids ? t->ids[w->symbols[i]] : w->symbols[i]))
-            return false;
-    return true;
+    list->ids[list->n++] = id;
 }
 
-static bool is_text(const char *s, size_t n, const char *what)
+char *text_beside(const char *path, const char *name)
+{
+    const char *slash = strrchr(path, '/');
+    return slash ? sc_format("%.*s/%s", (int)(slash - path), path, name) : sc_strdup(name);
+}
+
+bool text_is(const char *s, size_t n, const char *what)
 {
     return n == strlen(what) && memcmp(s, what, n) == 0;
-}
-
-/* One match of the pattern. *room: false when the context is full. */
-static sc_status encode_match(const bpe_table *t, const char *s, size_t n, word *w, id_list *list,
-                              bool *room)
-{
-    if (is_text(s, n, "<|startoftext|>")) {
-        *room = put_id(list, t->start);
-    } else if (is_text(s, n, "<|endoftext|>")) {
-        *room = put_id(list, t->end);
-    } else {
-        SC_TRY(word_from_bytes(t, s, n, w));
-        merge_word(t, w);
-        *room = put_word(t, w, list);
-    }
-    return SC_OK;
-}
-
-static sc_status encode_words(const sc_tokenizer *t, const sc_text *clean, id_list *list)
-{
-    word w = {0};
-    sc_status status = SC_OK;
-    bool room = true;
-    PCRE2_SIZE at = 0;
-    pcre2_match_data *match = pcre2_match_data_create_from_pattern(t->pattern, NULL);
-    if (!match)
-        return sc_fail(SC_ENOMEM, "out of memory while a text is tokenized");
-    while (room && at < clean->len) {
-        const int found = pcre2_match(t->pattern, (PCRE2_SPTR)clean->data, clean->len, at,
-                                      at > 0 ? PCRE2_NO_UTF_CHECK : 0, match, NULL);
-        if (found == PCRE2_ERROR_NOMATCH)
-            break;
-        if (found < 0) {
-            status = sc_fail(SC_EINTERNAL, "cannot cut a text into words: PCRE2 error %d", found);
-            break;
-        }
-        const PCRE2_SIZE *span = pcre2_get_ovector_pointer(match);
-        status = encode_match(&t->table, clean->data + span[0], span[1] - span[0], &w, list, &room);
-        if (status != SC_OK)
-            break;
-        at = span[1];
-    }
-    pcre2_match_data_free(match);
-    free(w.symbols);
-    return status;
 }
 
 sc_status sc_tokenizer_encode(const sc_tokenizer *t, const char *text, int32_t **ids, int *n,
                               bool *cut)
 {
-    sc_text clean;
-    id_list list = {.n = 0};
+    id_list list = {.n = 0, .context = sc_tokenizer_context(t)};
     *ids = NULL;
     *n = 0;
-    sc_text_init(&clean);
-    sc_status status = text_clean(text, &clean);
-    put_id(&list, t->table.start);
-    if (status == SC_OK)
-        status = encode_words(t, &clean, &list);
-    sc_text_free(&clean);
-    if (status != SC_OK)
-        return status;
-    list.ids[list.n++] = t->table.end;
+    if (!sc_utf8_valid(text, strlen(text)))
+        return sc_fail(SC_EUSAGE, "a text is not valid UTF-8: save the class texts as UTF-8");
+    SC_TRY(t->bert ? bert_encode(t->bert, text, &list) : clip_encode(t->clip, text, &list));
     *ids = sc_alloc((size_t)list.n, sizeof **ids);
     if (!*ids)
         return SC_ENOMEM;

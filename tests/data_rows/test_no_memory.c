@@ -65,7 +65,7 @@ static sc_status tokenize(void)
     sc_tokenizer *t = NULL;
     int32_t *ids = NULL;
     int n;
-    SC_TRY(sc_tokenizer_open(SC_TEST_DIR "/golden/tokenizer_hf/merges.txt", &t));
+    SC_TRY(sc_tokenizer_open(SC_TOKENIZER_CLIP, SC_TEST_DIR "/golden/tokenizer_hf/merges.txt", &t));
     const sc_status status = sc_tokenizer_encode(
         t, "Hello &amp;amp; \303\211 \357\254\201 \357\274\241 &NTILDE;\nthe hip", &ids, &n, NULL);
     free(ids);

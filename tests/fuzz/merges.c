@@ -14,7 +14,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
     const char *path = fuzz_file("bpe_simple_vocab.txt", data, n);
     sc_tokenizer *t;
-    sc_status status = sc_tokenizer_open(path, &t);
+    sc_status status = sc_tokenizer_open(SC_TOKENIZER_CLIP, path, &t);
     fuzz_judge(status, path);
     if (status != SC_OK)
         return 0;

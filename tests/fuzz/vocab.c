@@ -18,7 +18,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     const char *path =
         cut ? fuzz_file("vocab.json", cut + 5, n - before - 5) : fuzz_file("vocab.json", data, n);
     sc_tokenizer *t;
-    sc_status status = sc_tokenizer_open(path, &t);
+    sc_status status = sc_tokenizer_open(SC_TOKENIZER_CLIP, path, &t);
     fuzz_judge(status,
                status != SC_OK && strncmp(sc_message(), other, strlen(other)) == 0 ? other : path);
     if (status != SC_OK)

@@ -50,7 +50,7 @@ static void check_golden(const char *path, const char *golden, int vocabulary)
     char *data = NULL;
     size_t size = 0;
     int lines = 0;
-    assert_int_equal(sc_tokenizer_open(path, &t), SC_OK);
+    assert_int_equal(sc_tokenizer_open(SC_TOKENIZER_CLIP, path, &t), SC_OK);
     assert_int_equal(sc_tokenizer_vocabulary(t), vocabulary);
     assert_int_equal(sc_tokenizer_context(t), 77);
     assert_int_equal(sc_read_file(golden, 1 << 20, &data, &size), SC_OK);
@@ -89,7 +89,7 @@ static void wrong_text_is_refused(void **state)
     int32_t *ids = NULL;
     int n;
     bool cut;
-    assert_int_equal(sc_tokenizer_open(NULL, &t), SC_OK);
+    assert_int_equal(sc_tokenizer_open(SC_TOKENIZER_CLIP, NULL, &t), SC_OK);
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         assert_int_equal(sc_tokenizer_encode(t, texts[i], &ids, &n, &cut), SC_EUSAGE);
         assert_non_null(strstr(sc_message(), "UTF-8"));
@@ -123,7 +123,7 @@ static void refuse(const char *path, const char *named, const char *expected)
 {
     sc_tokenizer *t = NULL;
     sc_message_clear();
-    assert_int_not_equal(sc_tokenizer_open(path, &t), SC_OK);
+    assert_int_not_equal(sc_tokenizer_open(SC_TOKENIZER_CLIP, path, &t), SC_OK);
     assert_null(t);
     if (!strstr(sc_message(), expected) || !strstr(sc_message(), named))
         fail_msg("'%s' does not say '%s' of %s", sc_message(), expected, named);
@@ -170,7 +170,7 @@ static void line_ends_and_equal_spellings(void **state)
     bool cut;
     /* "abc" can be made in two ways: both make the later symbol, 512 + 3 */
     write_text(f.merges, "#version\r\na b\r\nab c\r\nb c\r\na bc\r\nc d</w>");
-    assert_int_equal(sc_tokenizer_open(f.merges, &t), SC_OK);
+    assert_int_equal(sc_tokenizer_open(SC_TOKENIZER_CLIP, f.merges, &t), SC_OK);
     assert_int_equal(sc_tokenizer_vocabulary(t), 512 + 5 + 2);
     assert_int_equal(sc_tokenizer_encode(t, "abcx cd", &ids, &n, &cut), SC_OK);
     assert_int_equal(n, 5);
