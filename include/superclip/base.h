@@ -175,4 +175,11 @@ char *sc_path_join(const char *a, const char *b); /* heap; NULL on failure */
 /* ---- time --------------------------------------------------------------------------------- */
 double sc_now(void); /* monotonic seconds */
 
+/* ---- cores -------------------------------------------------------------------------------- */
+/* Cores of this node that the process may use, hyperthreads counted once; launched: look behind the
+ * binding a launcher chose. */
+int sc_cores(bool launched);
+/* Threads of one of `processes` on the node: OMP_NUM_THREADS, else its share of the cores. */
+int sc_threads(int cores, int processes);
+
 #endif

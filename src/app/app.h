@@ -145,11 +145,6 @@ void app_print_error(const app *a, const char *message);
 
 /* ---- machine.c
  * ------------------------------------------------------------------------------------ */
-/* Cores of this node that the process may use, hyperthreads counted once; launched: look behind the
- * binding a launcher chose. */
-int app_cores(bool launched);
-/* Threads a rank: OMP_NUM_THREADS, else cores / ranks on the node. */
-int app_threads(int cores, int node_size);
 /* Chooses backend and opens the device that tells the precision. Collective. */
 sc_status app_open_backend(app *a);
 sc_status app_device(app *a, bool bf16, sc_device **out);

@@ -97,8 +97,8 @@ sc_status app_print_plan(app *a)
         char end[32];
         duration(best.makespan, end);
         printf("Plan: %d jobs on %d rank%s, %d a node, %d thread%s a rank: %s\n", a->job_count,
-               ranks, ranks == 1 ? "" : "s", per_node, app_threads(a->cores, per_node),
-               app_threads(a->cores, per_node) == 1 ? "" : "s", t.data ? t.data : "");
+               ranks, ranks == 1 ? "" : "s", per_node, sc_threads(a->cores, per_node),
+               sc_threads(a->cores, per_node) == 1 ? "" : "s", t.data ? t.data : "");
         printf("  %-12s %-36s %4s  %10s %10s %12s\n", "ranks", "config", "fold", "start", "time",
                "memory/rank");
         for (int j = 0; j < a->job_count; j++)

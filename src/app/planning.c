@@ -56,7 +56,7 @@ sc_status app_make_plan(app *a, int ranks, int ranks_per_node, sc_plan *best, sc
     }
     sc_machine m = {.ranks = ranks,
                     .ranks_per_node = ranks_per_node,
-                    .flops = app_flops(a, bf16, app_threads(a->cores, ranks_per_node))};
+                    .flops = app_flops(a, bf16, sc_threads(a->cores, ranks_per_node))};
     m.bandwidth = ranks > ranks_per_node ? 1e9 : 2.5e9;
     m.latency = ranks_per_node > a->cores ? 50e-6 : ranks > ranks_per_node ? 20e-6 : 3e-6;
     sc_status status = sc_plan_make(jobs, a->job_count, &m, a->options.group_size, best, second);
