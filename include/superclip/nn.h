@@ -71,6 +71,11 @@ typedef struct sc_linear_options { sc_activation activation; bool transposed, ex
 sc_value sc_linear(sc_graph *g, sc_value x, sc_param weight, sc_param bias, sc_linear_options o);
 sc_value sc_add(sc_graph *g, sc_value a, sc_value b); /* EXACT if either is */
 sc_value sc_activate(sc_graph *g, sc_value x, sc_activation f);
+sc_value sc_multiply(sc_graph *g, sc_value a, sc_value b, sc_activation f); /* f(a) b */
+sc_value sc_depthwise_conv2d(sc_graph *g, sc_value x, sc_param weight, sc_param bias, int stride, int pad);
+sc_value sc_channel_norm(sc_graph *g, sc_value x, sc_param weight, sc_param bias, double eps);
+sc_value sc_layer_scale(sc_graph *g, sc_value x, sc_value h, sc_param gamma);
+sc_value sc_scale_channels(sc_graph *g, sc_value x, sc_value scale);
 sc_value sc_layer_norm(sc_graph *g, sc_value x, sc_param weight, sc_param bias, double eps);
 sc_value sc_embed(sc_graph *g, sc_value tokens, sc_param table, sc_param positions);
 sc_value sc_attention(sc_graph *g, sc_value qkv, int heads);

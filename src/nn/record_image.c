@@ -22,8 +22,7 @@ sc_value sc_augment_images(sc_graph *g, sc_value rows, sc_value draws, int crop)
     return record_output(&r, SC_COMPUTE, x->rows, SC_SHAPE(x->shape.d[0], 3, crop, crop));
 }
 
-/* Windows along one side; < 1: none fits. */
-static int64_t windows(int64_t size, int64_t kernel, int64_t stride, int64_t pad)
+int64_t record_windows(int64_t size, int64_t kernel, int64_t stride, int64_t pad)
 {
     int64_t room = size + 2 * pad - kernel;
     return room < 0 ? 0 : room / stride + 1;
@@ -52,8 +51,8 @@ sc_value sc_conv2d(sc_graph *g, sc_value x, sc_param weight, sc_param bias, int 
     r.node.attrs.pad = pad;
     r.node.attrs.kernel = (int)k;
     return record_output(&r, SC_COMPUTE, r.in[0].rows,
-                         SC_SHAPE(s.d[0], w->d[0], windows(s.d[2], k, stride, pad),
-                                  windows(s.d[3], k, stride, pad)));
+                         SC_SHAPE(s.d[0], w->d[0], record_windows(s.d[2], k, stride, pad),
+                                  record_windows(s.d[3], k, stride, pad)));
 }
 
 sc_batch_norm_params sc_batch_norm_declare(sc_graph *g, const char *name, int64_t channels,
@@ -124,8 +123,8 @@ sc_value sc_max_pool(sc_graph *g, sc_value x, int kernel, int stride, int pad)
     r.node.attrs.stride = stride;
     r.node.attrs.pad = pad;
     return record_output(&r, r.in[0].kind, r.in[0].rows,
-                         SC_SHAPE(s.d[0], s.d[1], windows(s.d[2], kernel, stride, pad),
-                                  windows(s.d[3], kernel, stride, pad)));
+                         SC_SHAPE(s.d[0], s.d[1], record_windows(s.d[2], kernel, stride, pad),
+                                  record_windows(s.d[3], kernel, stride, pad)));
 }
 
 sc_value sc_avg_pool(sc_graph *g, sc_value x)

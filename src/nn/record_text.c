@@ -8,7 +8,10 @@ sc_value sc_linear(sc_graph *g, sc_value x, sc_param weight, sc_param bias, sc_l
         !record_real(&r, 0))
         return NO_VALUE;
     sc_shape s = r.in[0].shape;
-    if (r.node.n_params < 1 || r.param[0].shape.n != 2 || s.n < 2)
+    bool matrix = r.node.n_params > 0 && r.param[0].shape.n >= 2;
+    for (int i = 2; matrix && i < r.param[0].shape.n; i++)
+        matrix = r.param[0].shape.d[i] == 1; /* a 1x1 convolution's name and shape */
+    if (!matrix || s.n < 2)
         return record_fail(&r, "wants an input [.., in] and a matrix");
     int64_t in = r.param[0].shape.d[o.transposed ? 0 : 1];
     int64_t out = r.param[0].shape.d[o.transposed ? 1 : 0];

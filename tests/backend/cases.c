@@ -103,6 +103,49 @@
         .n_out = 1, .in = {{kind, D4(n, c, h, w), FILL_NORMAL, 0.2, size, false}},              \
         .out = {{kind, D4(n, c, h, w), FILL_NORMAL, 0, 0, false}},                              \
     }
+#define MULTIPLY(label, n, c, h, w, kind, f)                                                    \
+    {                                                                                           \
+        .name = "multiply " label, .op = SC_OP_MULTIPLY, .attrs = {.activation = f}, .n_in = 2, \
+        .n_out = 1,                                                                             \
+        .in = {{kind, D4(n, c, h, w), FILL_NORMAL, 0.2, 3, false},                              \
+               {kind, D4(n, c, h, w), FILL_NORMAL, 0, 1, false}},                               \
+        .out = {{kind, D4(n, c, h, w), FILL_NORMAL, 0, 0, false}},                              \
+    }
+#define DEPTHWISE(label, params, n, c, h, w, k, s, p, kind)                                      \
+    {                                                                                            \
+        .name = "depthwise_conv2d " label, .op = SC_OP_DEPTHWISE_CONV2D,                         \
+        .attrs = {.kernel = (k), .stride = (s), .pad = (p)}, .n_in = 1, .n_out = 1,              \
+        .n_param = params, .in = {{kind, D4(n, c, h, w), FILL_NORMAL, 0.2, 1, false}},           \
+        .out = {{SC_COMPUTE, D4(n, c, OUTSIDE(h, k, s, p), OUTSIDE(w, k, s, p)), FILL_NORMAL, 0, \
+                 0, false}},                                                                     \
+        .param = {{SC_EXACT, D4(c, 1, k, k), FILL_NORMAL, 0, 0.3, false},                        \
+                  {SC_EXACT, D1(c), FILL_NORMAL, 0, 1, false}},                                  \
+    }
+#define CHANNEL_NORM(label, n, c, h, w, kx, ky, shift)                                   \
+    {                                                                                    \
+        .name = "channel_norm " label, .op = SC_OP_CHANNEL_NORM, .attrs = {.eps = 1e-6}, \
+        .n_in = 1, .n_out = 1, .n_param = 2,                                             \
+        .in = {{kx, D4(n, c, h, w), FILL_NORMAL, shift, 2, false}},                      \
+        .out = {{ky, D4(n, c, h, w), FILL_NORMAL, 0, 0, false}},                         \
+        .param = {{SC_EXACT, D1(c), FILL_NORMAL, 1, 0.3, false},                         \
+                  {SC_EXACT, D1(c), FILL_NORMAL, 0, 0.5, false}},                        \
+    }
+#define LAYER_SCALE(label, n, c, h, w, kx)                                            \
+    {                                                                                 \
+        .name = "layer_scale " label, .op = SC_OP_LAYER_SCALE, .n_in = 2, .n_out = 1, \
+        .n_param = 1,                                                                 \
+        .in = {{kx, D4(n, c, h, w), FILL_NORMAL, 0, 1, false},                        \
+               {SC_COMPUTE, D4(n, c, h, w), FILL_NORMAL, 0.5, 1, false}},             \
+        .out = {{SC_EXACT, D4(n, c, h, w), FILL_NORMAL, 0, 0, false}},                \
+        .param = {{SC_EXACT, D1(c), FILL_NORMAL, 0, 0.3, false}},                     \
+    }
+#define SCALE_CHANNELS(label, n, c, h, w, kx, ks)                                           \
+    {                                                                                       \
+        .name = "scale_channels " label, .op = SC_OP_SCALE_CHANNELS, .n_in = 2, .n_out = 1, \
+        .in = {{kx, D4(n, c, h, w), FILL_NORMAL, 0.2, 1, false},                            \
+               {ks, D2(n, c), FILL_POSITIVE, 0, 1, false}},                                 \
+        .out = {{kx, D4(n, c, h, w), FILL_NORMAL, 0, 0, false}},                            \
+    }
 #define LAYER_NORM(label, n, l, w, kx, ky, shift)                                               \
     {                                                                                           \
         .name = "layer_norm " label, .op = SC_OP_LAYER_NORM, .attrs = {.eps = 1e-5}, .n_in = 1, \
@@ -259,6 +302,37 @@ static const op_case cases[] = {
      .in = {{SC_COMPUTE, D2(5, 37), FILL_NORMAL, 0, 5, false}},
      .out = {{SC_COMPUTE, D2(5, 37), FILL_NORMAL, 0, 0, false}}},
     ACTIVATE("far out", 2, 16, 6, 6, SC_EXACT, SC_SILU, 60),
+
+    MULTIPLY("relu6", 2, 21, 4, 5, SC_COMPUTE, SC_RELU6),
+    MULTIPLY("plain", 3, 24, 3, 3, SC_EXACT, SC_NO_ACTIVATION),
+    MULTIPLY("silu 3 channels", 1, 3, 5, 5, SC_COMPUTE, SC_SILU),
+
+    DEPTHWISE("7x7", 2, 3, 40, 17, 14, 7, 1, 3, SC_COMPUTE),
+    DEPTHWISE("7x7 exact", 2, 1, 24, 9, 11, 7, 1, 3, SC_EXACT),
+    DEPTHWISE("3x3", 1, 2, 32, 9, 7, 3, 1, 1, SC_COMPUTE),
+    DEPTHWISE("3x3/2", 1, 2, 21, 15, 12, 3, 2, 1, SC_COMPUTE),
+    DEPTHWISE("5x5", 1, 10, 16, 8, 13, 5, 1, 2, SC_COMPUTE),
+    DEPTHWISE("5x5/2", 2, 2, 33, 14, 11, 5, 2, 2, SC_EXACT),
+    DEPTHWISE("1 px", 2, 4, 48, 1, 1, 7, 1, 3, SC_COMPUTE),
+    DEPTHWISE("2 px/2", 1, 2, 8, 2, 2, 5, 2, 2, SC_COMPUTE),
+    DEPTHWISE("4x4/3", 2, 2, 9, 11, 10, 4, 3, 2, SC_COMPUTE),
+    DEPTHWISE("1x1", 1, 1, 5, 6, 3, 1, 1, 0, SC_COMPUTE),
+    DEPTHWISE("1x1/3", 2, 1, 20, 8, 9, 1, 3, 0, SC_COMPUTE),
+    DEPTHWISE("no padding", 1, 2, 16, 9, 23, 5, 1, 0, SC_COMPUTE),
+    DEPTHWISE("wide padding", 1, 1, 16, 3, 2, 2, 1, 4, SC_COMPUTE),
+
+    CHANNEL_NORM("compute", 2, 96, 7, 9, SC_COMPUTE, SC_COMPUTE, 0.5),
+    CHANNEL_NORM("exact to compute", 3, 24, 5, 3, SC_EXACT, SC_COMPUTE, 10),
+    CHANNEL_NORM("odd exact", 2, 37, 4, 5, SC_EXACT, SC_EXACT, -1),
+    CHANNEL_NORM("1 px", 2, 20, 1, 1, SC_COMPUTE, SC_COMPUTE, 0),
+    CHANNEL_NORM("5 channels", 1, 5, 3, 3, SC_COMPUTE, SC_EXACT, 1),
+
+    LAYER_SCALE("exact", 2, 40, 5, 7, SC_EXACT),
+    LAYER_SCALE("from compute", 3, 21, 4, 4, SC_COMPUTE),
+
+    SCALE_CHANNELS("compute", 3, 24, 5, 7, SC_COMPUTE, SC_COMPUTE),
+    SCALE_CHANNELS("odd", 2, 37, 9, 8, SC_COMPUTE, SC_EXACT),
+    SCALE_CHANNELS("exact", 1, 112, 3, 3, SC_EXACT, SC_COMPUTE),
 
     LAYER_NORM("exact to compute", 3, 5, 64, SC_EXACT, SC_COMPUTE, 0.5),
     LAYER_NORM("odd", 2, 3, 37, SC_EXACT, SC_EXACT, 10),

@@ -95,7 +95,9 @@ static bool splits(sc_op op)
 {
     return op == SC_OP_AUGMENT || op == SC_OP_CONV2D || op == SC_OP_BATCH_NORM ||
            op == SC_OP_MAX_POOL || op == SC_OP_AVG_POOL || op == SC_OP_LINEAR || op == SC_OP_ADD ||
-           op == SC_OP_ACTIVATE || op == SC_OP_L2_NORMALIZE || op == SC_OP_ALL_GATHER;
+           op == SC_OP_ACTIVATE || op == SC_OP_MULTIPLY || op == SC_OP_DEPTHWISE_CONV2D ||
+           op == SC_OP_CHANNEL_NORM || op == SC_OP_LAYER_SCALE || op == SC_OP_SCALE_CHANNELS ||
+           op == SC_OP_L2_NORMALIZE || op == SC_OP_ALL_GATHER;
 }
 static void test_split_rows(void **state)
 {

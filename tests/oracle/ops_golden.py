@@ -239,6 +239,30 @@ def biases():
         lambda x, p: F.conv2d(x[0], p[0][:, :, None, None], p[1]))
 
 
+def channels():
+    """Enough channels for blocks, of which the last is not full."""
+    for name, n, c, h, w, k, stride, pad, bias in [
+            ("3x3", 2, 6, 7, 9, 3, 1, 1, 0), ("3x3_stride2", 1, 9, 8, 7, 3, 2, 1, 0),
+            ("5x5_stride2", 1, 5, 9, 8, 5, 2, 2, 1), ("7x7", 1, 18, 6, 9, 7, 1, 3, 1),
+            ("one_pixel", 2, 7, 1, 1, 5, 1, 2, 1), ("stride3", 1, 5, 8, 10, 4, 3, 1, 1)]:
+        run(name, "depthwise_conv2d", {"stride": stride, "pad": pad, "kernel": k}, [randn(n, c, h, w)],
+            [randn(c, 1, k, k, scale=0.4)] + ([randn(c)] if bias else []),
+            lambda x, p, s=stride, d=pad, c=c: F.conv2d(x[0], p[0], p[1] if len(p) > 1 else None, stride=s,
+                                                        padding=d, groups=c))
+    for name, n, c, h, w in [("small", 2, 7, 3, 5), ("blocks", 1, 35, 2, 3)]:
+        run(name, "channel_norm", {"eps": 1e-6}, [randn(n, c, h, w) * 2 + 1], [randn(c), randn(c)],
+            lambda x, p, c=c: F.layer_norm(x[0].permute(0, 2, 3, 1), (c,), p[0], p[1], 1e-6).permute(0, 3, 1, 2))
+        run(name, "layer_scale", {}, [randn(n, c, h, w), randn(n, c, h, w)], [randn(c)],
+            lambda x, p: x[0] + x[1] * p[0][:, None, None])
+        run(name, "scale_channels", {}, [randn(n, c, h, w), randn(n, c)], [],
+            lambda x, _: x[0] * x[1][:, :, None, None])
+    for name, number, function in [("plain", 0, lambda v: v), ("relu6", 5, F.relu6)]:
+        run(name, "multiply", {"activation": number}, [randn(3, 11, scale=4.0), randn(3, 11)], [],
+            lambda x, _, f=function: f(x[0]) * x[1])
+    run("kernel", "linear", {"activation": 3}, [randn(3, 6)], [randn(4, 6, 1, 1), randn(4)],
+        lambda x, p: F.silu(F.conv2d(x[0][:, :, None, None], p[0], p[1]))[:, :, 0, 0])
+
+
 conv()
 batch_norm()
 pools()
@@ -247,4 +271,5 @@ text()
 loss()
 activations()
 biases()
+channels()
 golden.write(sys.argv[1])

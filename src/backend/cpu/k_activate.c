@@ -156,8 +156,49 @@ static void activate_back(sc_activation f, void *dz, bool dz_bf, bool add, const
         FOR_EACH_ACTIVATION(f, back_body, dz, dz_bf, add, dy, dy_bf, z, z_bf, count)
 }
 
+INLINE void multiply_body(const sc_activation f, void *y, const void *a, const void *b,
+                          const bool bf, int64_t count)
+{
+    for (int64_t i = 0; i < count; i += VL)
+        put(y, i, count, value_of(f, get(a, i, count, bf)) * get(b, i, count, bf), bf);
+}
+static void multiply(sc_activation f, void *y, const void *a, const void *b, bool bf, int64_t count)
+{
+    if (bf)
+        FOR_EACH_ACTIVATION(f, multiply_body, y, a, b, true, count)
+    else
+        FOR_EACH_ACTIVATION(f, multiply_body, y, a, b, false, count)
+}
+
+INLINE void multiply_back_body(const sc_activation f, const void *dy, const void *a, const void *b,
+                               void *da, bool add_a, void *db, bool add_b, const bool bf,
+                               int64_t count)
+{
+    for (int64_t i = 0; i < count; i += VL) {
+        const vf g = get(dy, i, count, bf), u = get(a, i, count, bf);
+        if (da) {
+            vf v = g * get(b, i, count, bf) * slope_of(f, u);
+            put(da, i, count, add_a ? v + get(da, i, count, bf) : v, bf);
+        }
+        if (db) {
+            vf v = g * value_of(f, u);
+            put(db, i, count, add_b ? v + get(db, i, count, bf) : v, bf);
+        }
+    }
+}
+static void multiply_back(sc_activation f, const void *dy, const void *a, const void *b, void *da,
+                          bool add_a, void *db, bool add_b, bool bf, int64_t count)
+{
+    if (bf)
+        FOR_EACH_ACTIVATION(f, multiply_back_body, dy, a, b, da, add_a, db, add_b, true, count)
+    else
+        FOR_EACH_ACTIVATION(f, multiply_back_body, dy, a, b, da, add_a, db, add_b, false, count)
+}
+
 void KERNEL(fill_activate)(cpu_kernels *k)
 {
+    k->multiply = multiply;
+    k->multiply_back = multiply_back;
     k->activate = activate;
     k->activate_back = activate_back;
 }

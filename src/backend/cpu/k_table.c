@@ -13,6 +13,8 @@ void KERNEL(cpu_kernels)(cpu_kernels *k)
     KERNEL(fill_pool)(k);
     KERNEL(fill_rows)(k);
     KERNEL(fill_activate)(k);
+    KERNEL(fill_depthwise)(k);
+    KERNEL(fill_channels)(k);
     KERNEL(fill_attention)(k);
     KERNEL(fill_optim)(k);
     KERNEL(fill_augment)(k);

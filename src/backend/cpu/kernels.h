@@ -54,6 +54,41 @@ typedef struct cpu_attention {
     float *work; /* cpu_kernels.attention_floats(length, head width) */
 } cpu_attention;
 
+/* One plane of a depthwise convolution. weight [k * k][lanes], bias [lanes] or NULL. */
+#define CPU_DEPTHWISE_KERNEL 11 /* the largest */
+typedef struct cpu_depthwise {
+    const void *x;
+    void *y; /* read in the backward passes: the gradient */
+    void *dx;
+    const float *weight, *bias;
+    int64_t h, w, oh, ow;
+    int kernel, stride, pad;
+    bool x_bf, y_bf, add;
+} cpu_depthwise;
+
+/* Up to CPU_NORM_TILE pixels of one image, all channels: pointers to the first pixel's first block.
+ * stats: mean and 1/std a pixel, written forward (NULL: not wanted), read backward. weight and bias are
+ * 0 from `channels` to the end of the last block. */
+#define CPU_NORM_TILE 16
+typedef struct cpu_channel_norm {
+    const void *x, *dy;
+    void *y, *dx; /* dx may be NULL */
+    float *stats, *dweight, *dbias;
+    const float *weight, *bias;
+    int64_t hw, pixels, channels;
+    float eps;
+    bool x_bf, y_bf, add;
+} cpu_channel_norm;
+
+/* out (+)= base + scale * x over a plane, scale [lanes]; base may be NULL. */
+typedef struct cpu_plane_scale {
+    const void *base, *x;
+    void *out;
+    const float *scale;
+    int64_t hw;
+    bool base_bf, x_bf, out_bf, add;
+} cpu_plane_scale;
+
 typedef struct cpu_kernels {
     const char *isa;
     int block; /* lanes of a vector = channels of a block: 16 or 8 */
@@ -80,6 +115,20 @@ typedef struct cpu_kernels {
     /* dz (+)= dy * f'(z) */
     void (*activate_back)(sc_activation f, void *dz, bool dz_bf, bool add, const void *dy,
                           bool dy_bf, const void *z, bool z_bf, int64_t count);
+    /* y = f(a) * b; da (+)= dy * b * f'(a), db (+)= dy * f(a), either may be NULL. bf: all arrays. */
+    void (*multiply)(sc_activation f, void *y, const void *a, const void *b, bool bf, int64_t count);
+    void (*multiply_back)(sc_activation f, const void *dy, const void *a, const void *b, void *da,
+                          bool add_a, void *db, bool add_b, bool bf, int64_t count);
+    /* Work of one thread; the planes; dx; dw [k * k][lanes] and db [lanes] are added to. */
+    int64_t (*depthwise_floats)(const cpu_depthwise *p);
+    void (*depthwise)(const cpu_depthwise *p, float *work);
+    void (*depthwise_data)(const cpu_depthwise *p, float *work);
+    void (*depthwise_weights)(const cpu_depthwise *p, float *work, float *dw, float *db);
+    void (*channel_norm)(const cpu_channel_norm *a);
+    void (*channel_norm_back)(const cpu_channel_norm *a); /* dweight and dbias are added to */
+    void (*plane_scale)(const cpu_plane_scale *a);
+    /* out [lanes] = the sum over a plane of a * b */
+    void (*plane_dot)(const void *a, bool a_bf, const void *b, bool b_bf, int64_t hw, float *out);
     /* out[width] += the sum of `rows` rows that lie `stride` elements apart */
     void (*column_sum)(float *out, const void *x, bool bf, int64_t rows, int64_t width,
                        int64_t stride);
@@ -122,6 +171,8 @@ void KERNEL(fill_batch_norm)(cpu_kernels *k);
 void KERNEL(fill_pool)(cpu_kernels *k);
 void KERNEL(fill_rows)(cpu_kernels *k);
 void KERNEL(fill_activate)(cpu_kernels *k);
+void KERNEL(fill_depthwise)(cpu_kernels *k);
+void KERNEL(fill_channels)(cpu_kernels *k);
 void KERNEL(fill_attention)(cpu_kernels *k);
 void KERNEL(fill_optim)(cpu_kernels *k);
 void KERNEL(fill_augment)(cpu_kernels *k);

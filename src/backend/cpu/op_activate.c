@@ -1,5 +1,5 @@
-/* activate: element by element over the stored array. f(0) = 0 keeps padding channels 0; the
- * sigmoid, for which that is not so, is not recorded on images. */
+/* activate and multiply: element by element over the stored array. f(0) = 0 keeps padding channels
+ * 0; the sigmoid, for which that is not so, is not recorded on images. */
 #include "cpu.h"
 
 static inline char *offset(const void *p, int64_t i, bool bf)
@@ -37,3 +37,39 @@ static sc_status activate_backward(cpu_device *d, const sc_op_node *n, void *sta
     return SC_OK;
 }
 const cpu_op cpu_op_activate = {NULL, NULL, NULL, activate_forward, activate_backward};
+
+/* ---- multiply ---- */
+static sc_status multiply_memory(cpu_device *d, const sc_op_node *n, size_t *saved, size_t *scratch)
+{
+    (void)d, (void)saved, (void)scratch;
+    if (n->in[0].desc.kind != n->in[1].desc.kind || n->in[0].desc.kind != n->out[0].desc.kind)
+        return sc_fail(SC_EUNSUPPORTED, "cpu: multiply of mixed value kinds");
+    return SC_OK;
+}
+static sc_status multiply_forward(cpu_device *d, const sc_op_node *n, void *state)
+{
+    (void)state;
+    const bool bf = cpu_bf16(d, &n->out[0].desc);
+    const int64_t count = cpu_count(&n->out[0].desc);
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < count; i += CPU_GRAIN)
+        d->k.multiply(n->attrs.activation, offset(n->out[0].data, i, bf),
+                      offset(n->in[0].data, i, bf), offset(n->in[1].data, i, bf), bf,
+                      piece(count, i));
+    return SC_OK;
+}
+static sc_status multiply_backward(cpu_device *d, const sc_op_node *n, void *state)
+{
+    (void)state;
+    const bool bf = cpu_bf16(d, &n->out[0].desc);
+    const int64_t count = cpu_count(&n->out[0].desc);
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < count; i += CPU_GRAIN)
+        d->k.multiply_back(n->attrs.activation, offset(n->out[0].grad, i, bf),
+                           offset(n->in[0].data, i, bf), offset(n->in[1].data, i, bf),
+                           n->in[0].grad ? offset(n->in[0].grad, i, bf) : NULL, n->in[0].accumulate,
+                           n->in[1].grad ? offset(n->in[1].grad, i, bf) : NULL, n->in[1].accumulate,
+                           bf, piece(count, i));
+    return SC_OK;
+}
+const cpu_op cpu_op_multiply = {multiply_memory, NULL, NULL, multiply_forward, multiply_backward};

@@ -1,6 +1,6 @@
-/* conv2d: y[n,o,i,j] = b[o] + sum over c, p, q of w[o,c,p,q] * x[n,c, i*stride-pad+p,
- * j*stride-pad+q]. All three passes walk the same (n, o, c, p, q, i) loops with a contiguous run
- * over j inside.
+/* conv2d: y[n,o,i,j] = b[o] + sum over c, p, q of
+ * w[o,c,p,q] * x[n,c, i*stride-pad+p, j*stride-pad+q]; depthwise_conv2d: c = o alone.
+ * All passes walk the same (n, o, c, p, q, i) loops with a contiguous run over j inside.
  */
 #include "ref.h"
 
@@ -8,6 +8,7 @@
 
 typedef struct geometry {
     int64_t n, c, h, w, o, k, oh, ow, stride, pad;
+    bool depthwise;
 } geometry;
 
 /* One run: output row y[0..count) against input elements x[0], x[stride], ... and one weight. */
@@ -20,8 +21,17 @@ typedef void run_function(const geometry *g, const run *r, const sc_op_node *n);
 static geometry geometry_of(const sc_op_node *n)
 {
     const sc_shape *x = &n->in[0].desc.shape, *y = &n->out[0].desc.shape;
-    return (geometry){x->d[0],         x->d[1], x->d[2], x->d[3],         y->d[1],
-                      n->attrs.kernel, y->d[2], y->d[3], n->attrs.stride, n->attrs.pad};
+    return (geometry){x->d[0],
+                      x->d[1],
+                      x->d[2],
+                      x->d[3],
+                      y->d[1],
+                      n->attrs.kernel,
+                      y->d[2],
+                      y->d[3],
+                      n->attrs.stride,
+                      n->attrs.pad,
+                      n->op == SC_OP_DEPTHWISE_CONV2D};
 }
 
 static int64_t ceil_div(int64_t a, int64_t b)
@@ -46,7 +56,7 @@ static void tap_rows(const geometry *g, int64_t image, int64_t o, int64_t c, int
         int64_t column = first * g->stride - g->pad + q;
         run r = {(size_t)(((image * g->c + c) * g->h + row) * g->w + column),
                  (size_t)(((image * g->o + o) * g->oh + i) * g->ow + first),
-                 (size_t)(((o * g->c + c) * g->k + p) * g->k + q), end - first};
+                 (size_t)(((g->depthwise ? o : o * g->c + c) * g->k + p) * g->k + q), end - first};
         f(g, &r, n);
     }
 }
@@ -56,7 +66,7 @@ static void for_each_run(const sc_op_node *n, run_function *f)
     geometry g = geometry_of(n);
     for (int64_t image = 0; image < g.n; image++)
         for (int64_t o = 0; o < g.o; o++)
-            for (int64_t c = 0; c < g.c; c++)
+            for (int64_t c = g.depthwise ? o : 0; c < (g.depthwise ? o + 1 : g.c); c++)
                 for (int64_t p = 0; p < g.k; p++)
                     for (int64_t q = 0; q < g.k; q++)
                         tap_rows(&g, image, o, c, p, q, f, n);
@@ -129,3 +139,4 @@ static sc_status backward(const sc_op_node *n)
 }
 
 const ref_op ref_conv2d = {forward, backward, NULL};
+const ref_op ref_depthwise_conv2d = {forward, backward, NULL};
