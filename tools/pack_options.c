@@ -1,19 +1,12 @@
+#include "cli.h"
 #include "pack_tool.h"
 
-#include <errno.h>
-#include <math.h>
-#include <stdlib.h>
-#include <string.h>
-
-typedef enum option { IMG_SIZE, SHARDS, WINDOW, SKIP_BAD, FORCE, HELP, VERSION, OPTIONS } option;
-static const struct {
-    const char *name;
-    bool value;
-} options[OPTIONS] = {
-    [IMG_SIZE] = {"--img-size", true}, [SHARDS] = {"--shards", true},
-    [WINDOW] = {"--window", true},     [SKIP_BAD] = {"--skip-bad", false},
-    [FORCE] = {"--force", false},      [HELP] = {"--help", false},
-    [VERSION] = {"--version", false},
+enum { IMG_SIZE, SHARDS, WINDOW, SKIP_BAD, FORCE, HELP, VERSION, OPTIONS };
+static const cli_option options[OPTIONS] = {
+    [IMG_SIZE] = {"--img-size", CLI_VALUE, NULL}, [SHARDS] = {"--shards", CLI_VALUE, NULL},
+    [WINDOW] = {"--window", CLI_VALUE, NULL},     [SKIP_BAD] = {"--skip-bad", CLI_NONE, NULL},
+    [FORCE] = {"--force", CLI_NONE, NULL},        [HELP] = {"--help", CLI_NONE, NULL},
+    [VERSION] = {"--version", CLI_NONE, NULL},
 };
 
 const char pack_help[] =
@@ -35,107 +28,47 @@ const char pack_help[] =
     "\n"
     "All unreadable images are listed at the end. Exit status: 0 packed, 1 not packed.\n";
 
-static sc_status parse_int(const char *name, const char *text, long lo, long hi, int *out)
-{
-    char *end;
-    errno = 0;
-    long v = strtol(text, &end, 10);
-    if (end == text || *end || errno || v < lo || v > hi)
-        return sc_fail(SC_EUSAGE, "%s %s: must be an integer in %ld..%ld", name, text, lo, hi);
-    *out = (int)v;
-    return SC_OK;
-}
+typedef struct parse {
+    sc_pack_options *o;
+    pack_request request;
+} parse;
 
-static sc_status parse_window(const char *text, sc_decode_options *out)
+static sc_status take(void *ctx, int option, const char *value)
 {
-    char *comma, *end = NULL;
-    double lo = strtod(text, &comma), hi = 0;
-    bool ok = comma != text && *comma == ',';
-    if (ok) {
-        hi = strtod(comma + 1, &end);
-        ok = end != comma + 1 && *end == '\0';
-    }
-    if (!ok || !isfinite(lo) || !isfinite(hi) || lo >= hi)
-        return sc_fail(SC_EUSAGE, "--window %s: must be two numbers LO,HI with LO below HI", text);
-    out->window = true;
-    out->window_lo = lo;
-    out->window_hi = hi;
-    return SC_OK;
-}
-
-/* The option that `arg` names up to its '=', or OPTIONS. */
-static option find(const char *arg)
-{
-    size_t n = strcspn(arg, "=");
-    for (int i = 0; i < OPTIONS; i++)
-        if (strlen(options[i].name) == n && memcmp(options[i].name, arg, n) == 0)
-            return (option)i;
-    return OPTIONS;
-}
-
-static sc_status unknown(const char *arg)
-{
-    const char *names[OPTIONS];
-    for (int i = 0; i < OPTIONS; i++)
-        names[i] = options[i].name;
-    const char *near = sc_nearest(arg, names, OPTIONS);
-    return near ? sc_fail(SC_EUSAGE, "%s: unknown option; did you mean %s?", arg, near)
-                : sc_fail(SC_EUSAGE, "%s: unknown option; see pack_hdf5 --help", arg);
-}
-
-static sc_status apply(option which, const char *value, sc_pack_options *out, pack_request *request)
-{
-    switch (which) {
+    parse *p = ctx;
+    sc_pack_options *o = p->o;
+    switch (option) {
+    case -1:
+        if (o->src && o->dst)
+            return sc_fail(SC_EUSAGE, "%s: a third folder; expected SRC_DIR DST only", value);
+        *(o->src ? &o->dst : &o->src) = value;
+        return SC_OK;
     case IMG_SIZE:
-        return parse_int("--img-size", value, 16, 4096, &out->img_size);
+        return cli_int("--img-size", value, 16, 4096, &o->img_size);
     case SHARDS:
-        return parse_int("--shards", value, 1, 99999, &out->shards);
+        return cli_int("--shards", value, 1, 99999, &o->shards);
     case WINDOW:
-        return parse_window(value, &out->decode);
+        return cli_window(value, &o->decode);
     case SKIP_BAD:
-        out->skip_bad = true;
+        o->skip_bad = true;
         return SC_OK;
     case FORCE:
-        out->force = true;
+        o->force = true;
         return SC_OK;
     default:
-        *request = which == HELP ? PACK_HELP : PACK_VERSION;
+        p->request = option == HELP ? PACK_HELP : PACK_VERSION;
         return SC_OK;
     }
 }
 
 sc_status pack_options_parse(int argc, char **argv, sc_pack_options *out, pack_request *request)
 {
-    *request = PACK_RUN;
+    parse p = {out, PACK_RUN};
     *out = (sc_pack_options){.img_size = 224, .decode = {.max_pixels = 178e6}};
-    bool only_names = false;
-    for (int i = 1; i < argc; i++) {
-        char *arg = argv[i];
-        if (only_names || arg[0] != '-' || !arg[1]) {
-            if (out->src && out->dst)
-                return sc_fail(SC_EUSAGE, "%s: a third folder; expected SRC_DIR DST only", arg);
-            if (!*arg)
-                return sc_fail(SC_EUSAGE, "an empty folder name; expected SRC_DIR DST");
-            *(out->src ? &out->dst : &out->src) = arg;
-            continue;
-        }
-        if (strcmp(arg, "--") == 0) {
-            only_names = true;
-            continue;
-        }
-        option which = strcmp(arg, "-h") == 0 ? HELP : find(arg);
-        if (which == OPTIONS)
-            return unknown(arg);
-        char *value = strchr(arg, '=');
-        if (value && !options[which].value)
-            return sc_fail(SC_EUSAGE, "%s: takes no value", options[which].name);
-        if (options[which].value && !value && i + 1 == argc)
-            return sc_fail(SC_EUSAGE, "%s: its value is missing", arg);
-        if (options[which].value)
-            value = value ? value + 1 : argv[++i];
-        SC_TRY(apply(which, value, out, request));
-    }
-    if (*request == PACK_RUN && !out->dst)
+    sc_status status = cli_parse("pack_hdf5", options, OPTIONS, argc, argv, take, &p);
+    *request = p.request;
+    SC_TRY(status);
+    if (p.request == PACK_RUN && !out->dst)
         return sc_fail(SC_EUSAGE, "expected two folders: pack_hdf5 SRC_DIR DST; see --help");
     return SC_OK;
 }

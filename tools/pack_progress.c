@@ -1,6 +1,6 @@
+#include "cli.h"
 #include "pack_tool.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
@@ -10,12 +10,9 @@ enum { TAG_DONE = 1, TAG_END = 2 };
 struct pack_progress {
     const sc_world *world;
     sc_mail *mail;
-    bool live;
-    int64_t total;
-    int64_t *done; /* rank 0: [size] */
+    cli_progress line; /* rank 0's; `shown` is when the others sent last */
+    int64_t *done;     /* rank 0: [size] */
     int ended;
-    double start, shown;
-    int shown_tenth;
 };
 
 sc_status pack_progress_open(const sc_world *world, int64_t total, pack_progress **out)
@@ -24,46 +21,16 @@ sc_status pack_progress_open(const sc_world *world, int64_t total, pack_progress
     if (!p || !(p->done = sc_alloc((size_t)world->comm->size, sizeof *p->done)))
         return SC_ENOMEM;
     p->world = world;
-    p->total = total;
-    p->start = p->shown = sc_now();
-    p->live = world->comm->size == 1 && isatty(STDERR_FILENO);
+    cli_progress_begin(&p->line, "Packing", total, world->comm->size == 1 && isatty(STDERR_FILENO));
     return world->comm->size > 1 ? sc_mail_open(world->comm, &p->mail) : SC_OK;
 }
 
-static void clock_text(double seconds, char out[16])
-{
-    int s = (int)(seconds < 0 ? 0 : seconds > 359999 ? 359999 : seconds);
-    if (s >= 3600)
-        snprintf(out, 16, "%d:%02d:%02d", s / 3600, s / 60 % 60, s % 60);
-    else
-        snprintf(out, 16, "%02d:%02d", s / 60, s % 60);
-}
-
-/* On a terminal ten times a second; else when another tenth is done, at most once a second. */
 static void show(pack_progress *p, bool last)
 {
     int64_t done = 0;
     for (int r = 0; r < p->world->comm->size; r++)
         done += p->done[r];
-    double now = sc_now(), passed = now - p->start;
-    int tenth = p->total ? (int)(done * 10 / p->total) : 10;
-    if (!last && now - p->shown < (p->live ? 0.1 : 1))
-        return;
-    if (!p->live && tenth == p->shown_tenth)
-        return;
-    p->shown = now;
-    p->shown_tenth = tenth;
-    char bar[11], spent[16], left[16];
-    for (int i = 0; i < 10; i++)
-        bar[i] = i < tenth ? '#' : ' ';
-    bar[10] = '\0';
-    double rate = passed > 0 ? (double)done / passed : 0;
-    clock_text(passed, spent);
-    clock_text(rate > 0 ? (double)(p->total - done) / rate : 0, left);
-    fprintf(stderr, "%sPacking: %3d%%|%s| %lld/%lld [%s<%s, %.1f images/s]%s", p->live ? "\r" : "",
-            p->total ? (int)(done * 100 / p->total) : 100, bar, (long long)done,
-            (long long)p->total, spent, left, rate, p->live ? (last ? "   \n" : "   ") : "\n");
-    fflush(stderr);
+    cli_progress_show(&p->line, done, last);
 }
 
 static void take_mail(pack_progress *p)
@@ -90,8 +57,8 @@ void pack_progress_update(void *progress, int64_t done, int64_t total)
     if (p->world->comm->rank == 0) {
         take_mail(p);
         show(p, false);
-    } else if (sc_now() - p->shown > 0.5) {
-        p->shown = sc_now();
+    } else if (sc_now() - p->line.shown > 0.5) {
+        p->line.shown = sc_now();
         sc_mail_send(p->mail, 0, TAG_DONE, &done, sizeof done);
     }
 }
