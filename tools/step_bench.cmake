@@ -1,2 +1,2 @@
 sc_program(step_bench NO_INSTALL SOURCES ${CMAKE_CURRENT_LIST_DIR}/bench/step_bench.c
-  ${CMAKE_CURRENT_LIST_DIR}/bench/step_profile.c ROOMS model nn backend_cpu comm tensor base)
+  ROOMS model nn backend_cpu comm tensor base)

@@ -68,7 +68,7 @@ typedef struct sc_options {
     int overfit;       /* 0: off */
     int dump_steps;    /* 0: off */
     char *dump_dir;
-    bool restart, multi_config;
+    bool restart, multi_config, profile;
     sc_config *configs;
     int configs_count;
 } sc_options;

@@ -194,18 +194,18 @@ sc_status sc_params_update(sc_params *p, const sc_adamw *o);
  */
 typedef struct sc_profile sc_profile;
 typedef enum sc_profile_part {
-    SC_PART_LOADER,   /* waiting for rows */
-    SC_PART_RANKS,    /* waiting for the other ranks at a step's boundary */
-    SC_PART_INPUT,    /* handing rows to the device */
-    SC_PART_FORWARD,
-    SC_PART_LOSSES,   /* reading losses and logits, accuracy */
-    SC_PART_BACKWARD,
-    SC_PART_REDUCE,   /* summing gradients over the group */
-    SC_PART_ADAMW,
-    SC_PART_SAVING,   /* progress, checkpoints, results */
-    SC_PART_EVAL_LOADER,
-    SC_PART_EVAL_FORWARD, /* texts and images */
-    SC_PART_EVAL_OTHER,   /* metrics, other ranks */
+    SC_TIME_LOADER,   /* waiting for rows */
+    SC_TIME_RANKS,    /* waiting for the other ranks at a step's boundary */
+    SC_TIME_INPUT,    /* handing rows to the device */
+    SC_TIME_FORWARD,
+    SC_TIME_LOSSES,   /* reading losses and logits, accuracy */
+    SC_TIME_BACKWARD,
+    SC_TIME_REDUCE,   /* summing gradients over the group */
+    SC_TIME_ADAMW,
+    SC_TIME_SAVING,   /* progress, checkpoints, results */
+    SC_TIME_EVAL_LOADER,
+    SC_TIME_EVAL_FORWARD, /* texts and images */
+    SC_TIME_EVAL_OTHER,   /* metrics, other ranks */
     SC_PROFILE_PARTS
 } sc_profile_part;
 
@@ -227,8 +227,7 @@ int64_t sc_profile_steps(const sc_profile *p);
 typedef struct sc_profile_row {
     sc_op op;
     char what[160];  /* "" for a kind; else shapes, kernel and stride */
-    int nodes;
-    int64_t calls;   /* of the forward pass */
+    int64_t calls, evaluation_calls; /* of forward passes, in training and outside */
     double forward, backward, evaluation; /* seconds */
     double collectives;                   /* of these, inside collectives */
     double flops, bytes;                  /* done in these seconds */

@@ -60,6 +60,7 @@ typedef struct sc_train_options {
     const char *resume_from;   /* NULL: dir/checkpoint_latest.pth when it is there; wins over restart */
     int dump_steps;            /* 0: off; the first steps of this run, dump_dir/step_0001.safetensors ... */
     const char *dump_dir;      /* made when it is not there; tests/oracle/replay_steps.py reads it */
+    bool profile;              /* tell where the time of this run's first epoch goes: log, dir/profile.json */
     const sc_log *log;
 } sc_train_options;
 

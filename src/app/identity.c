@@ -235,6 +235,7 @@ void app_train_options(app *a, int j, const sc_log *log, sc_train_options *o)
         .resume_from = a->options.resume_from,
         .dump_steps = a->options.dump_steps,
         .dump_dir = job->dump_dir,
+        .profile = a->options.profile,
         .log = log,
     };
 }

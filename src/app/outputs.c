@@ -119,7 +119,8 @@ static sc_status write_folds_info(const app *a, const app_case *k)
 /* What sc_mpi writes into a fold's and a config's folder: nothing else is ever removed there. */
 static const char *const of_fold[] = {"checkpoint_latest.pth", "checkpoint_latest.prev.pth",
                                       "checkpoint_best.pth",   "history.json",
-                                      "timing.json",           "val_predictions.csv"};
+                                      "timing.json",           "val_predictions.csv",
+                                      "profile.json"};
 static const char *const of_case[] = {"cv_summary.json", "config.json", "folds_info.json"};
 enum { OF_FOLD = sizeof of_fold / sizeof of_fold[0], OF_CASE = sizeof of_case / sizeof of_case[0] };
 

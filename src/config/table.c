@@ -56,6 +56,9 @@ const sc_option sc_option_table[] = {
     {RUN(dump_steps), .flag = "dump-steps", .type = SC_OPT_INT, RANGE(0, 1e6), .initial = "0",
      .second = offsetof(sc_options, dump_dir), .group = DOING, .value = "N DIR",
      .help = "write what the first N steps compute into DIR; 0: off"},
+    {RUN(profile), .flag = "profile", .type = SC_OPT_BOOL, .initial = "false", .group = DOING,
+     .help = "tell where the time goes: after the first epoch of every job, for its steps but the "
+             "first, into the log and fold_k/profile.json"},
     {RUN(action), .flag = "version", .type = SC_OPT_ACTION, .action = SC_ACTION_VERSION,
      .group = DOING, .help = "print the version"},
     {RUN(action), .flag = "help", .type = SC_OPT_ACTION, .action = SC_ACTION_HELP, .group = DOING,

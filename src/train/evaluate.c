@@ -53,6 +53,7 @@ static sc_status compute(sc_trainer *t, sc_program *p, const sc_batch *b, sc_pas
     SC_TRY(sc_program_write(p, "draws", b->draws));
     SC_TRY(sc_program_write(p, "labels", b->labels));
     SC_TRY(sc_program_forward(p));
+    sc_profile_lap(t->profile, SC_TIME_EVAL_FORWARD);
     return sc_trainer_add_batch(t, p, b, "validation", sums, losses);
 }
 
@@ -100,7 +101,9 @@ sc_status sc_trainer_validate(sc_trainer *t, sc_epoch_metrics *m)
     sc_status status = SC_OK;
     if (!o->sync_bn && t->comm->size > 1) /* each rank has its own statistics: rank 0's count */
         SC_TRY(sc_params_broadcast_buffers(t->params, t->comm));
+    sc_profile_lap(t->profile, SC_TIME_EVAL_OTHER);
     status = encode_texts(t);
+    sc_profile_lap(t->profile, SC_TIME_EVAL_FORWARD);
     if (status == SC_OK)
         status = sc_row_source_begin(t->source, &(sc_epoch_request){.order = t->val_order,
                                                                     .count = o->split->val_count,
@@ -109,13 +112,17 @@ sc_status sc_trainer_validate(sc_trainer *t, sc_epoch_metrics *m)
     for (int64_t i = 0; i < t->val_batches; i++) {
         if (status == SC_OK)
             status = sc_row_source_next(t->source, &b);
+        sc_profile_lap(t->profile, SC_TIME_EVAL_LOADER);
         SC_TRY(sc_trainer_agree(t, status, &stop));
         if (stop)
             return sc_fail(SC_EINTERRUPTED, "fold %d: stopped in the validation of epoch %d",
                            o->fold, t->state.epoch + 1);
         status = step(t, &b, &sums);
+        sc_profile_lap(t->profile, SC_TIME_EVAL_OTHER);
     }
     if (status == SC_OK)
         status = finish(t, &sums, m);
-    return sc_trainer_agree(t, status, NULL);
+    status = sc_trainer_agree(t, status, NULL);
+    sc_profile_lap(t->profile, SC_TIME_EVAL_OTHER);
+    return status;
 }

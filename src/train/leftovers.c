@@ -8,7 +8,8 @@
 #include "trainer.h"
 
 static const char *const files[] = {SC_CKPT_LATEST, SC_CKPT_PREV,  SC_CKPT_BEST,
-                                    "history.json", "timing.json", "val_predictions.csv"};
+                                    "history.json", "timing.json", "val_predictions.csv",
+                                    "profile.json"};
 
 /* "<file of ours>.tmp.<digits>" (sc_atomic_open) or "<file of ours>.link" (the writer's). */
 static bool is_leftover(const char *name)

@@ -98,14 +98,21 @@ static sc_status compute(sc_trainer *t, sc_program *p, const sc_batch *b, sc_ste
                             .eps = 1e-8,
                             .weight_decay = t->o->weight_decay};
     SC_TRY(write_batch(p, b));
+    sc_profile_lap(t->profile, SC_TIME_INPUT);
     SC_TRY(sc_program_forward(p));
+    sc_profile_lap(t->profile, SC_TIME_FORWARD);
     SC_TRY(sc_trainer_add_batch(t, p, b, "training", &t->state.sums, losses));
     SC_TRY(check_temperature(t, p, b->rows_global));
+    sc_profile_lap(t->profile, SC_TIME_LOSSES);
     SC_TRY(sc_program_backward(p));
+    sc_profile_lap(t->profile, SC_TIME_BACKWARD);
     SC_TRY(sc_program_reduce(p));
+    sc_profile_lap(t->profile, SC_TIME_REDUCE);
     if (dump)
         SC_TRY(sc_step_dump_gradients(t, p, b, dump));
-    return sc_params_update(t->params, &adamw);
+    SC_TRY(sc_params_update(t->params, &adamw));
+    sc_profile_lap(t->profile, SC_TIME_ADAMW);
+    return SC_OK;
 }
 
 static sc_status run_step(sc_trainer *t, sc_program *p, const sc_batch *b, double losses[3])
@@ -131,6 +138,7 @@ static sc_status step(sc_trainer *t, const sc_batch *b)
     if (sc_program_can_train(p)) {
         SC_TRY(run_step(t, p, b, losses));
         sc_timing_step(&t->timing, sc_now() - start);
+        sc_trainer_profile_step(t);
     } else if (!t->warned_skip) {
         t->warned_skip = true;
         if (t->leader)
@@ -175,7 +183,9 @@ sc_status sc_trainer_train_pass(sc_trainer *t)
     while (t->state.step < t->train_batches) {
         if (status == SC_OK)
             status = sc_row_source_next(t->source, &b);
+        sc_profile_lap(t->profile, SC_TIME_LOADER);
         SC_TRY(sc_trainer_agree(t, status, &stop));
+        sc_profile_lap(t->profile, SC_TIME_RANKS);
         if (stop)
             return sc_fail(SC_EINTERRUPTED, "fold %d: stopped in epoch %d before step %lld",
                            o->fold, t->state.epoch + 1, (long long)t->state.step + 1);
@@ -183,6 +193,7 @@ sc_status sc_trainer_train_pass(sc_trainer *t)
         if (status != SC_OK)
             continue; /* told to the others at the next boundary */
         checkpoint_if_due(t);
+        sc_profile_lap(t->profile, SC_TIME_SAVING);
     }
     return sc_trainer_agree(t, status, NULL);
 }

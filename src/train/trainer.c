@@ -97,7 +97,13 @@ sc_status sc_trainer_build(sc_trainer *t, const sc_train_options *o, sc_device *
 static sc_status open(sc_trainer *t, const sc_train_options *o, sc_device *device,
                       const sc_comm *comm, const sc_train_events *events)
 {
-    SC_TRY(sc_trainer_build(t, o, device, comm, events));
+    sc_profile *profile = NULL;
+    if (o->profile)
+        SC_TRY(sc_profile_open(device, comm, &profile));
+    sc_status status =
+        sc_trainer_build(t, o, device, profile ? sc_profile_comm(profile) : comm, events);
+    t->profile = profile;
+    SC_TRY(status);
     SC_TRY(open_source(t));
     return t->leader ? sc_ckpt_writer_open(&t->writer) : SC_OK;
 }
@@ -107,6 +113,7 @@ void sc_trainer_close(sc_trainer *t)
     sc_ckpt_writer_close(t->writer);
     sc_row_source_close(t->source);
     sc_trainer_release_programs(t);
+    sc_profile_close(t->profile);
     sc_text_batch_free(&t->texts);
     sc_train_state_free(&t->state);
     sc_timing_free(&t->timing);
@@ -183,6 +190,7 @@ static sc_status run_epoch(sc_trainer *t)
     sc_epoch_timing timing = {0};
     if (t->state.step < t->train_batches)
         SC_TRY(sc_trainer_train_pass(t));
+    sc_profile_lap(t->profile, SC_TIME_RANKS);
     timing.train_seconds = sc_now() - start;
     timing.loader_wait_seconds = sc_row_source_wait_seconds(t->source);
     timing.images_per_second =
@@ -191,7 +199,9 @@ static sc_status run_epoch(sc_trainer *t)
     start = sc_now();
     SC_TRY(sc_trainer_validate(t, &m));
     timing.val_seconds = sc_now() - start;
-    return end_epoch(t, &m, &timing);
+    SC_TRY(end_epoch(t, &m, &timing));
+    sc_trainer_profile_epoch(t);
+    return SC_OK;
 }
 
 static sc_status save_on_stop(sc_trainer *t)

@@ -100,6 +100,9 @@ typedef struct sc_trainer {
     bool keep_prev;    /* the present checkpoint_latest is damaged: do not let it replace prev */
     bool warned_skip, resumed;
     int dumped;
+    sc_profile *profile; /* NULL without --profile */
+    bool measuring;      /* its clock runs: after the first step, until its tables are told */
+    bool measured;
 } sc_trainer;
 
 /* programs.c: records and compiles; frees what was made. */
@@ -144,6 +147,10 @@ sc_status sc_step_dump_begin(sc_trainer *t, const sc_batch *b, sc_step_dump **ou
 sc_status sc_step_dump_gradients(sc_trainer *t, sc_program *p, const sc_batch *b, sc_step_dump *d);
 sc_status sc_step_dump_finish(sc_trainer *t, const sc_batch *b, sc_step_dump *d);
 void sc_step_dump_free(sc_step_dump *d);
+
+/* profile.c: --profile. Nothing without it. */
+void sc_trainer_profile_step(sc_trainer *t);  /* a training step is done */
+void sc_trainer_profile_epoch(sc_trainer *t); /* an epoch is done and counted */
 
 /* checkpoint_save.c: leader only */
 sc_status sc_trainer_save_latest(sc_trainer *t);

@@ -11,11 +11,10 @@
  */
 #include "superclip/model.h"
 
-#include "step_profile.h"
-
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <time.h>
 
 typedef struct options {
     const char *image, *text, *precision;
@@ -60,6 +59,7 @@ typedef struct bench {
     sc_params *p;
     sc_program *program;
     sc_comm *comm;
+    sc_profile *profile; /* NULL without --profile */
 } bench;
 
 static sc_status fill_inputs(bench *b)
@@ -109,8 +109,6 @@ static sc_status build(bench *b)
     sc_device_options device = {o->threads,
                                 strcmp(o->precision, "fp32") == 0 ? SC_FP32 : SC_BF16_MIXED, NULL};
     SC_TRY(sc_backend_cpu()->open(&device, &b->d));
-    profile_attach(b->d);
-    profile_use_processor_time(o->processor_time);
     sc_model_spec spec = {
         .image_encoder = o->image,
         .text_encoder = o->text,
@@ -126,30 +124,47 @@ static sc_status build(bench *b)
         .loss = {.superclip = true, .class_weight = 1, .contrastive_weight = 1, .tau0 = 0.07}};
     sc_model_io io = {false, false};
     SC_TRY(sc_model_record(&spec, SC_MODEL_TRAIN, &io, &b->g));
-    SC_TRY(sc_params_create(b->d, b->g, &b->p));
-    SC_TRY(sc_params_init(b->p, 42));
     b->comm = sc_comm_single();
     if (!b->comm)
         return SC_ENOMEM;
+    SC_TRY(sc_params_create(b->d, b->g, &b->p));
+    SC_TRY(sc_params_init(b->p, 42));
+    if (o->profile > 0)
+        SC_TRY(sc_profile_open(b->d, b->comm, &b->profile));
+    const sc_comm *comm = b->profile ? sc_profile_comm(b->profile) : b->comm;
     int64_t rows = o->batch;
     sc_program_desc desc = {.graph = b->g, .rows_local = rows, .rows = &rows, .training = true};
-    SC_TRY(sc_programs_compile(b->d, b->p, b->comm, &desc, 1, &b->program));
+    SC_TRY(sc_programs_compile(b->d, b->p, comm, &desc, 1, &b->program));
     return fill_inputs(b);
+}
+
+static double now(const bench *b)
+{
+    struct timespec t;
+    if (!b->o.processor_time)
+        return sc_now();
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
 static sc_status step(bench *b, double seconds[3])
 {
     const sc_adamw adamw = {1e-4, 0.9, 0.999, 1e-8, 0.01, 0};
-    double t0 = profile_now();
+    double t0 = now(b);
     SC_TRY(sc_program_forward(b->program));
-    double t1 = profile_now();
+    sc_profile_lap(b->profile, SC_TIME_FORWARD);
+    double t1 = now(b);
     SC_TRY(sc_program_backward(b->program));
+    sc_profile_lap(b->profile, SC_TIME_BACKWARD);
     SC_TRY(sc_program_reduce(b->program));
-    double t2 = profile_now();
+    sc_profile_lap(b->profile, SC_TIME_REDUCE);
+    double t2 = now(b);
     SC_TRY(sc_params_update(b->p, &adamw));
+    sc_profile_lap(b->profile, SC_TIME_ADAMW);
+    sc_profile_step(b->profile);
     seconds[0] = t1 - t0;
     seconds[1] = t2 - t1;
-    seconds[2] = profile_now() - t2;
+    seconds[2] = now(b) - t2;
     return SC_OK;
 }
 
@@ -164,6 +179,22 @@ static double median(double *v, int n)
     return v[n / 2];
 }
 
+static sc_status print_profile(bench *b)
+{
+    sc_profile_report r;
+    sc_text text;
+    sc_profile_stop(b->profile);
+    SC_TRY(sc_profile_report_make(b->profile, &r));
+    sc_text_init(&text);
+    sc_profile_report_text(&r, b->o.profile, &text);
+    sc_status status = sc_text_status(&text);
+    if (status == SC_OK)
+        printf("\n%s", text.data);
+    sc_text_free(&text);
+    sc_profile_report_free(&r);
+    return status;
+}
+
 static sc_status measure(bench *b)
 {
     const int n = b->o.steps;
@@ -173,7 +204,8 @@ static sc_status measure(bench *b)
     sc_status status = SC_OK;
     for (int i = 0; i < 3; i++) /* the first steps touch their pages */
         SC_TRY_GOTO(step(b, parts));
-    profile_reset();
+    if (b->profile)
+        sc_profile_start(b->profile);
     struct rusage before, after;
     getrusage(RUSAGE_SELF, &before);
     for (int i = 0; i < n; i++) {
@@ -196,8 +228,8 @@ static sc_status measure(bench *b)
            "%.0f MB\n",
            (double)(after.ru_minflt - before.ru_minflt) / n, (double)m.arena * 1e-6,
            (double)m.saved * 1e-6, (double)m.scratch * 1e-6, (double)after.ru_maxrss * 1e-3);
-    if (b->o.profile > 0)
-        profile_print(n, b->o.profile);
+    if (b->profile)
+        status = print_profile(b);
 done:
     free(t);
     return status;
@@ -215,6 +247,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "step_bench: %s: %s\n", sc_status_name(status), sc_message());
     sc_program_free(b.program);
     sc_params_free(b.p);
+    sc_profile_close(b.profile);
     sc_graph_free(b.g);
     if (b.comm)
         b.comm->free(b.comm);

@@ -41,6 +41,9 @@ int cpu_fit_threads(int wanted, const sc_log *log);
 cpu_sleepers *cpu_sleepers_start(int threads);
 void cpu_sleepers_stop(cpu_sleepers *s);
 
+/* ---- peak.c ---- */
+sc_status cpu_peak(sc_device *d, double *flops, double *bytes);
+
 /* ---- layout.c ---- */
 static inline int64_t cpu_round16(int64_t n)
 {

@@ -226,6 +226,7 @@ const sc_backend *sc_backend_cpu(void)
         .forward = cpu_forward,
         .backward = cpu_backward,
         .adamw = cpu_adamw,
+        .peak = cpu_peak,
     };
     return &backend;
 }

@@ -18,4 +18,5 @@ void KERNEL(cpu_kernels)(cpu_kernels *k)
     KERNEL(fill_attention)(k);
     KERNEL(fill_optim)(k);
     KERNEL(fill_augment)(k);
+    KERNEL(fill_peak)(k);
 }

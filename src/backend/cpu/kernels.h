@@ -147,6 +147,11 @@ typedef struct cpu_kernels {
     void (*attention)(const cpu_attention *a, int head);
     void (*attention_back)(const cpu_attention *a, int head);
 
+    /* k_peak.c, for a profile's yardstick: multiply-adds alone, `out` [16] holds two factors first;
+     * returns how many FLOP they were. And y += s x. */
+    double (*fma_loop)(int64_t rounds, bool bf, float *out);
+    void (*axpy)(float *y, const float *x, int64_t count, float s);
+
     void (*adamw)(float *p, const float *g, float *m, float *v, int64_t count, const float c[8]);
 
     /* One image [side][side][3] -> planes [3][crop][crop] of `table`'s entries (3 x 256 floats or
@@ -176,6 +181,7 @@ void KERNEL(fill_channels)(cpu_kernels *k);
 void KERNEL(fill_attention)(cpu_kernels *k);
 void KERNEL(fill_optim)(cpu_kernels *k);
 void KERNEL(fill_augment)(cpu_kernels *k);
+void KERNEL(fill_peak)(cpu_kernels *k);
 #endif
 void cpu_kernels_base(cpu_kernels *k);
 void cpu_kernels_avx2(cpu_kernels *k);
