@@ -23,6 +23,7 @@ typedef struct sc_train_options {
     const char *dir;           /* <config dir>/fold_k: exists; the leader writes here */
     int fold;                  /* from 1 */
     const char *identity;      /* JSON; a checkpoint of another identity is refused */
+    const char *unknown;       /* keys of it that are not known and not compared, a space between them; or NULL */
     const char *config_json;   /* the resolved config, goes into checkpoints */
     /* data */
     sc_dataset *dataset;
@@ -104,9 +105,8 @@ void sc_train_result_free(sc_train_result *r);
 sc_status sc_train_finished(const sc_train_options *o, bool *finished, sc_train_result *out);
 /* Judges resume_from, else init_from, else the published weights while nothing is written yet: the files, the
  * names and shapes of their tensors and, for resume_from, state, settings and fold. Only the model's options,
- * identity and fold are looked at; `unknown`: a key of the identity that is not known yet (the data's), or NULL. Messages
- * and codes are those of sc_train_job. */
-sc_status sc_train_check_start(const sc_train_options *o, const char *unknown);
+ * identity and fold are looked at. Messages and codes are those of sc_train_job. */
+sc_status sc_train_check_start(const sc_train_options *o);
 /* Predicted bytes a rank needs, from compiled graphs without running anything. */
 sc_status sc_train_memory(const sc_train_options *o, sc_device *device, int ranks, size_t *bytes);
 

@@ -132,7 +132,8 @@ void sc_found_free(sc_found *f);
 sc_status sc_weights_find(const char *encoder, const char *key, const char *explicit_path,
                           sc_found *out);
 /* The vocabulary file of a text encoder: `explicit_path` if given, else beside its weights (a path; NULL: it has
- * none), in $SC_WEIGHTS_DIR, in the caches, in the Python packages that bring it along. Errors as above. */
+ * none), in $SC_WEIGHTS_DIR, in the caches, in the Python packages that bring it along. Errors as above;
+ * SC_EUNSUPPORTED also when nothing is published and none lies beside the weights or in $SC_WEIGHTS_DIR. */
 sc_status sc_vocabulary_find(const char *encoder, const char *key, const char *explicit_path,
                              const char *weights, sc_found *out);
 

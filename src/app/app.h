@@ -19,6 +19,7 @@
 #include "superclip/report.h"
 #include "superclip/text.h"
 #include "superclip/train.h"
+#include "superclip/weights.h"
 
 enum { EXIT_USAGE = 1, EXIT_SOME_FAILED = 2, EXIT_RESUMABLE = 42 };
 
@@ -38,12 +39,18 @@ typedef struct app_set {
     sc_dataset *dataset;
 } app_set;
 
+/* Files that a config's weights and vocabulary come from; path NULL: there is none. */
+typedef struct app_weights {
+    sc_found image, text, vocabulary;
+} app_weights;
+
 /* One config of the run, with everything derived from it and the data. */
 typedef struct app_case {
     const sc_config *config;
     char *dir; /* <output>/<name> or <output> */
     int set;   /* its image size, index into app.sets */
     bool bf16; /* wants bf16 and every rank has it */
+    app_weights weights;
     int n_splits, folds_used;
     sc_fold *folds;        /* [n_splits] */
     sc_fold *overfit;      /* [folds_used] with --overfit, else NULL */
@@ -164,6 +171,15 @@ sc_status app_check_space(app *a);
 sc_status app_make_dirs(app *a, const char *path);
 void app_remove_created(app *a); /* as far as they are empty */
 
+/* ---- pretrained.c: files of published weights and vocabularies
+ * --------------------------------------- */
+/* Rank 0: looks for all that the configs want; with --plan what is missing is a warning. */
+sc_status app_find_weights(app *a);
+sc_status app_share_weights(app *a); /* collective: rank 0's paths for all */
+void app_free_weights(app_case *k);
+/* weights_used of config.json. */
+void app_write_weights(const app *a, const app_case *k, sc_json_writer *w);
+
 /* ---- source.c, packing.c, cases.c: data and configs become jobs
  * ------------------------------------- */
 sc_status app_list_sizes(app *a); /* sets and cases[].set from the configs, every rank */
@@ -178,7 +194,7 @@ sc_status app_open_sets(app *a);
 /* Folds, texts, tokens and jobs of every config; warnings go to log. Every rank calls it. */
 sc_status app_build_cases(app *a, const sc_log *log);
 void app_free_cases(app *a);
-/* Rank 0: --init-from and --resume-from, judged before anything is written. */
+/* Rank 0: --init-from, --resume-from or published weights, judged before anything is written. */
 sc_status app_check_start(app *a);
 /* Identities need the data's hash, so this follows app_open_sets. */
 sc_status app_identify_cases(app *a);

@@ -10,34 +10,15 @@
 
 #include "app.h"
 
-static sc_status file_is_there(const sc_config *c, const char *key, const char *path)
+static sc_status file_is_there(const char *flag, const char *path)
 {
     if (!path)
         return SC_OK;
     struct stat st;
     if (stat(path, &st) != 0)
-        return sc_fail(SC_EUSAGE, "%s%s%s: cannot open %s: %s", c ? c->source : "",
-                       c ? ": key " : "", key, path, strerror(errno));
+        return sc_fail(SC_EUSAGE, "%s: cannot open %s: %s", flag, path, strerror(errno));
     if (!S_ISREG(st.st_mode))
-        return sc_fail(SC_EUSAGE, "%s%s%s: %s is not a file", c ? c->source : "", c ? ": key " : "",
-                       key, path);
-    return SC_OK;
-}
-
-static sc_status check_weights(const app *a, const sc_config *c)
-{
-    if (c->image_weights || c->text_weights)
-        return sc_fail(SC_EUNSUPPORTED,
-                       "%s: key '%s': reading pretrained weights comes with a later "
-                       "version; remove the key, or use --init-from CHECKPOINT",
-                       c->source, c->image_weights ? "image_weights" : "text_weights");
-    /* A checkpoint gives every tensor, so nothing pretrained is left to look for. */
-    if (c->pretrained && !a->options.init_from && !a->options.resume_from)
-        return sc_fail(SC_EUNSUPPORTED,
-                       "%s: key 'pretrained': reading pretrained weights comes with a "
-                       "later version; set \"pretrained\": false (or --set "
-                       "pretrained=false) to start from random weights",
-                       c->source);
+        return sc_fail(SC_EUSAGE, "%s: %s is not a file", flag, path);
     return SC_OK;
 }
 
@@ -63,11 +44,9 @@ sc_status app_check_configs(app *a)
                     "%s: key 'freeze_text_encoder': %s gives %d features itself, so there is no "
                     "text_encoder.projection and nothing of the text tower is trained",
                     c->source, c->text_encoder, c->embed_dim);
-        SC_TRY(check_weights(a, c));
-        SC_TRY(file_is_there(c, "'tokenizer'", c->tokenizer));
     }
-    SC_TRY(file_is_there(NULL, "--init-from", a->options.init_from));
-    return file_is_there(NULL, "--resume-from", a->options.resume_from);
+    SC_TRY(file_is_there("--init-from", a->options.init_from));
+    return file_is_there("--resume-from", a->options.resume_from);
 }
 
 /* The folder that exists already, at or above `path`. Heap. */

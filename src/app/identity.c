@@ -37,6 +37,10 @@ static sc_status make_identity(const app *a, app_case *k)
     sc_jw_string(&w, "data", data ? sc_dataset_hash(data) : NULL);
     sc_jw_int(&w, "tokens", hash_tokens(k));
     sc_jw_string(&w, "init_from", a->options.init_from);
+    if (k->weights.image.path)
+        sc_jw_string(&w, "image_weights_sha256", k->weights.image.sha256);
+    if (k->weights.text.path)
+        sc_jw_string(&w, "text_weights_sha256", k->weights.text.sha256);
     sc_jw_int(&w, "overfit", a->options.overfit);
     sc_jw_end(&w);
     status = sc_text_status(&w.text);
@@ -70,12 +74,35 @@ sc_status app_identify_cases(app *a)
     return SC_OK;
 }
 
+static bool same_file(const sc_found *x, const sc_found *y)
+{
+    return x->path && y->path ? strcmp(x->path, y->path) == 0 : x->path == y->path;
+}
+
 static bool same_model(const app_case *x, const app_case *y)
 {
     const sc_config *c = x->config, *d = y->config;
     return strcmp(c->image_encoder, d->image_encoder) == 0 &&
            strcmp(c->text_encoder, d->text_encoder) == 0 && c->embed_dim == d->embed_dim &&
-           c->img_size == d->img_size && x->vocabulary == y->vocabulary && x->context == y->context;
+           c->img_size == d->img_size && x->vocabulary == y->vocabulary &&
+           x->context == y->context && same_file(&x->weights.image, &y->weights.image) &&
+           same_file(&x->weights.text, &y->weights.text);
+}
+
+/* An embedding of another size than the vocabulary is the commonest misfit, and not seen at once.
+ */
+static void hint_at_vocabulary(const app_case *k)
+{
+    char message[1600];
+    snprintf(message, sizeof message, "%s", sc_message());
+    if (strstr(message, "token_embedding.weight' is [") ||
+        strstr(message, "word_embeddings.weight' is ["))
+        sc_fail(SC_EFORMAT,
+                "%s; the vocabulary in use (%s) has %d tokens: name the one that belongs to the "
+                "weights by key 'tokenizer'",
+                message,
+                k->weights.vocabulary.path ? k->weights.vocabulary.path : "bytes only, no merges",
+                k->vocabulary);
 }
 
 static sc_status check_start(app *a, app_case *k)
@@ -83,10 +110,15 @@ static sc_status check_start(app *a, app_case *k)
     sc_train_options o;
     SC_TRY(make_identity(a, k));
     app_train_options(a, k->first_job, &a->log, &o);
-    sc_status status = sc_train_check_start(&o, a->sets[k->set].dataset ? NULL : "data");
+    sc_status status = sc_train_check_start(&o);
     if (status == SC_OK)
         return SC_OK;
-    const char *flag = a->options.init_from ? "--init-from" : "--resume-from";
+    const char *flag = a->options.resume_from ? "--resume-from"
+                       : a->options.init_from ? "--init-from"
+                                              : "pretrained weights";
+    hint_at_vocabulary(k);
+    if (!o.resume_from && !o.init_from)
+        return sc_fail_prefix(status, "%s: %s", k->config->source, flag);
     return a->options.configs_count > 1
                ? sc_fail_prefix(status, "config '%s': %s", k->config->name, flag)
                : sc_fail_prefix(status, "%s", flag);
@@ -111,17 +143,21 @@ static sc_status check_init_from_stays(const app *a)
     return status;
 }
 
+static bool has_files(const app *a, const app_case *k)
+{
+    return a->options.init_from || a->options.resume_from || k->weights.image.path ||
+           k->weights.text.path;
+}
+
 sc_status app_check_start(app *a)
 {
-    if (!a->options.init_from && !a->options.resume_from)
-        return SC_OK;
     if (a->options.init_from && a->options.restart)
         SC_TRY(check_init_from_stays(a));
     for (int i = 0; i < a->options.configs_count; i++) {
         int like = 0;
         while (like < i && !same_model(&a->cases[like], &a->cases[i]))
             like++;
-        if (like == i)
+        if (like == i && has_files(a, &a->cases[i]))
             SC_TRY(check_start(a, &a->cases[i]));
     }
     return SC_OK;
@@ -181,6 +217,18 @@ static sc_weight_method weight_method(const char *name)
     return strcmp(name, "inverse_sqrt") == 0 ? SC_INVERSE_SQRT : SC_INVERSE_FREQ;
 }
 
+/* Keys of the identity that are not known: the data's as long as they are not packed, and those of
+ * published weights that are not here any more when a checkpoint stands for them. */
+static const char *unknown_keys(const app *a, const app_case *k)
+{
+    bool data = a->sets[k->set].dataset != NULL;
+    bool weights = !a->options.resume_from || k->weights.image.path || k->weights.text.path;
+    if (weights)
+        return data ? NULL : "data";
+    return data ? "image_weights_sha256 text_weights_sha256"
+                : "data image_weights_sha256 text_weights_sha256";
+}
+
 void app_train_options(app *a, int j, const sc_log *log, sc_train_options *o)
 {
     const app_job *job = &a->jobs[j];
@@ -190,6 +238,7 @@ void app_train_options(app *a, int j, const sc_log *log, sc_train_options *o)
         .dir = job->dir,
         .fold = job->fold,
         .identity = k->identity,
+        .unknown = unknown_keys(a, k),
         .config_json = k->config_json,
         .dataset = a->sets[k->set].dataset,
         .split = k->overfit ? &k->overfit[job->fold - 1] : &k->folds[job->fold - 1],
@@ -206,6 +255,8 @@ void app_train_options(app *a, int j, const sc_log *log, sc_train_options *o)
         .freeze_bn = c->freeze_bn,
         .sync_bn = c->sync_bn,
         .init_from = a->options.init_from,
+        .image_weights = k->weights.image.path,
+        .text_weights = k->weights.text.path,
         .batch_size = c->batch_size,
         .epochs = c->epochs,
         .learning_rate = c->learning_rate,

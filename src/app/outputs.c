@@ -35,12 +35,7 @@ static sc_status write_config(const app *a, const app_case *k)
     sc_jw_string(&w, "data_hash", sc_dataset_hash(a->sets[k->set].dataset));
     sc_jw_string(&w, "init_from", a->options.init_from);
     sc_jw_int(&w, "overfit", a->options.overfit);
-    sc_jw_object(&w, "weights_used");
-    const char *from = a->options.init_from ? a->options.init_from : "random initialisation";
-    sc_jw_string(&w, "image", from);
-    sc_jw_string(&w, "text", from);
-    sc_jw_string(&w, "tokenizer", c->tokenizer ? c->tokenizer : "bytes only, no merges");
-    sc_jw_end(&w);
+    app_write_weights(a, k, &w);
     sc_jw_string(&w, "backend", a->backend->name);
     sc_jw_string(&w, "precision_used", precision_name(a, k));
     sc_jw_object(&w, "software");

@@ -68,10 +68,14 @@ static sc_status judge_folders(app *a)
 static sc_status judge_on_root(app *a)
 {
     SC_TRY(app_check_configs(a));
+    SC_TRY(app_find_weights(a));
     SC_TRY(app_look_at_data(a));
     SC_TRY(app_build_cases(a, &a->log));
-    if (a->options.action == SC_ACTION_PLAN) /* needs neither folders nor room */
+    if (a->options.action == SC_ACTION_PLAN) { /* needs neither folders nor room */
+        if (app_check_start(a) != SC_OK)
+            sc_warn(&a->log, "%s", sc_message());
         return SC_OK;
+    }
     SC_TRY(judge_folders(a));
     SC_TRY(app_check_space(a));
     return app_check_start(a);
@@ -83,6 +87,7 @@ static sc_status judge(app *a)
     SC_TRY(app_open_backend(a));
     APP_AGREE(a, app_is_root(a) ? judge_on_root(a) : SC_OK);
     SC_TRY(app_share_source(a));
+    SC_TRY(app_share_weights(a));
     if (a->options.action == SC_ACTION_PLAN)
         return SC_OK;
     SC_TRY(app_check_shared(a, a->options.output_dir, "--output-dir"));

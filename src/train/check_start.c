@@ -39,11 +39,11 @@ static sc_status check_model(const sc_graph *g, sc_pth *file)
     return status;
 }
 
-static sc_status check_resume(const sc_train_options *o, const sc_graph *g, const char *unknown)
+static sc_status check_resume(const sc_train_options *o, const sc_graph *g)
 {
     sc_pth *file = NULL;
     sc_train_state state = {0};
-    sc_status status = sc_ckpt_read(o->resume_from, o, unknown, &file, &state);
+    sc_status status = sc_ckpt_read(o->resume_from, o, &file, &state);
     if (status == SC_OK)
         status = check_model(g, file);
     sc_train_state_free(&state);
@@ -51,13 +51,12 @@ static sc_status check_resume(const sc_train_options *o, const sc_graph *g, cons
     return status;
 }
 
-sc_status sc_train_check_start(const sc_train_options *o, const char *unknown)
+sc_status sc_train_check_start(const sc_train_options *o)
 {
     sc_graph *graph = NULL;
     sc_status status = record(o, &graph);
     if (status == SC_OK)
-        status =
-            o->resume_from ? check_resume(o, graph, unknown) : sc_check_start_weights(o, graph);
+        status = o->resume_from ? check_resume(o, graph) : sc_check_start_weights(o, graph);
     sc_graph_free(graph);
     return status;
 }

@@ -24,13 +24,12 @@ static sc_status check_fold(const char *path, const sc_object *root, const sc_tr
                                   : "put this fold's own file back, or give --restart");
 }
 
-static sc_status check_owner(const char *path, const sc_object *root, const sc_train_options *o,
-                             const char *unknown)
+static sc_status check_owner(const char *path, const sc_object *root, const sc_train_options *o)
 {
     const sc_object *own = sc_obj_get(sc_obj_get(root, "sc_state"), "identity");
     if (!own || own->type != SC_OBJ_STRING)
         return sc_fail(SC_EFORMAT, "%s: sc_state has no proper 'identity'", path);
-    SC_TRY(sc_identity_check(path, own->s, o->identity, unknown,
+    SC_TRY(sc_identity_check(path, own->s, o->identity, o->unknown,
                              o->resume_from
                                  ? "--resume-from wants the same settings; with others, start from "
                                    "its weights with --init-from"
@@ -38,8 +37,8 @@ static sc_status check_owner(const char *path, const sc_object *root, const sc_t
     return check_fold(path, root, o);
 }
 
-sc_status sc_ckpt_read(const char *path, const sc_train_options *o, const char *unknown,
-                       sc_pth **file, sc_train_state *state)
+sc_status sc_ckpt_read(const char *path, const sc_train_options *o, sc_pth **file,
+                       sc_train_state *state)
 {
     *file = NULL;
     *state = (sc_train_state){0};
@@ -49,7 +48,7 @@ sc_status sc_ckpt_read(const char *path, const sc_train_options *o, const char *
     SC_TRY_GOTO(sc_pth_verify(f));
     const sc_object *root = sc_pth_root(f);
     SC_TRY_GOTO(sc_state_from_object(path, sc_obj_get(root, "sc_state"), state));
-    SC_TRY_GOTO(check_owner(path, root, o, unknown));
+    SC_TRY_GOTO(check_owner(path, root, o));
     *file = f;
     return SC_OK;
 done:
@@ -142,7 +141,7 @@ static sc_status choose(sc_trainer *t, char **path, sc_pth **file, sc_train_stat
     *file = NULL;
     if (o->resume_from) {
         *path = sc_strdup(o->resume_from);
-        return *path ? sc_ckpt_read(*path, o, NULL, file, state) : SC_ENOMEM;
+        return *path ? sc_ckpt_read(*path, o, file, state) : SC_ENOMEM;
     }
     char *latest = sc_path_join(o->dir, SC_CKPT_LATEST), *prev = sc_path_join(o->dir, SC_CKPT_PREV);
     sc_status status = latest && prev ? SC_OK : SC_ENOMEM;
@@ -157,7 +156,7 @@ static sc_status choose(sc_trainer *t, char **path, sc_pth **file, sc_train_stat
     bool has_latest = status == SC_OK && sc_file_exists(latest);
     bool has_prev = status == SC_OK && sc_file_exists(prev);
     if (has_latest) {
-        status = sc_ckpt_read(latest, o, NULL, file, state);
+        status = sc_ckpt_read(latest, o, file, state);
         if (status == SC_OK)
             *path = sc_strdup(latest);
         else if (is_file_bad(status) && !has_prev)
@@ -168,7 +167,7 @@ static sc_status choose(sc_trainer *t, char **path, sc_pth **file, sc_train_stat
             sc_warn(o->log, "fold %d: %s; going on from the checkpoint before it, %s", o->fold,
                     sc_message(), prev);
         t->keep_prev = has_latest;
-        status = sc_ckpt_read(prev, o, NULL, file, state);
+        status = sc_ckpt_read(prev, o, file, state);
         if (status == SC_OK)
             *path = sc_strdup(prev);
         else if (is_file_bad(status))
@@ -231,7 +230,7 @@ sc_status sc_trainer_resume(sc_trainer *t)
     if (!path)
         goto done;
     if (!t->leader)
-        status = sc_ckpt_read(path, t->o, NULL, &file, &state);
+        status = sc_ckpt_read(path, t->o, &file, &state);
     if (status == SC_OK && !fits(t, &state))
         status = sc_fail(SC_EFORMAT, "%s: step %lld of an epoch of %lld", path,
                          (long long)state.step, (long long)t->train_batches);

@@ -23,7 +23,7 @@ sc_status sc_train_finished(const sc_train_options *o, bool *finished, sc_train_
     sc_train_state state = {0};
     sc_status status = SC_OK;
     if (sc_file_exists(path)) {
-        status = sc_ckpt_read(path, o, NULL, &file, &state);
+        status = sc_ckpt_read(path, o, &file, &state);
         if (status == SC_EFORMAT)
             status = SC_OK; /* the job itself tells of the damage and looks for the fallback */
     }

@@ -51,18 +51,28 @@ static void add_difference(sc_text *list, const char *key, const sc_json *have, 
     sc_text_putf(list, "%s%s (there %s, now %s)", list->len ? ", " : "", key, a, b);
 }
 
+/* Is key one of the words of list? */
+static bool is_listed(const char *key, const char *list)
+{
+    size_t n = strlen(key);
+    for (const char *at = list; at && (at = strstr(at, key)); at += n)
+        if ((at == list || at[-1] == ' ') && (at[n] == ' ' || at[n] == '\0'))
+            return true;
+    return false;
+}
+
 static void differences(const sc_json *have, const sc_json *want, const char *unknown,
                         sc_text *list)
 {
     for (const sc_json *v = sc_json_first(want); v; v = sc_json_next(v)) {
-        if (unknown && strcmp(sc_json_key(v), unknown) == 0)
+        if (is_listed(sc_json_key(v), unknown))
             continue;
         const sc_json *h = sc_json_get(have, sc_json_key(v));
         if (!h || !same_value(h, v))
             add_difference(list, sc_json_key(v), h, v);
     }
     for (const sc_json *h = sc_json_first(have); h; h = sc_json_next(h))
-        if (!sc_json_get(want, sc_json_key(h)))
+        if (!sc_json_get(want, sc_json_key(h)) && !is_listed(sc_json_key(h), unknown))
             add_difference(list, sc_json_key(h), h, NULL);
 }
 

@@ -166,10 +166,10 @@ sc_status sc_trainer_resume(sc_trainer *t);
 /* leftovers.c: temporary files of a killed run */
 void sc_remove_leftovers(const char *dir);
 /* The file, opened, checked (checksums included) and its state parsed: SC_EFORMAT when it cannot be
- * resumed from, SC_EUSAGE when its identity (but for the key `unknown`, if not NULL) or its fold is
+ * resumed from, SC_EUSAGE when its identity (but for the keys o->unknown) or its fold is
  * another. */
-sc_status sc_ckpt_read(const char *path, const sc_train_options *o, const char *unknown,
-                       sc_pth **file, sc_train_state *state);
+sc_status sc_ckpt_read(const char *path, const sc_train_options *o, sc_pth **file,
+                       sc_train_state *state);
 /* SC_EIO when the ranks of the group hold different parameters: they read other bytes. Collective.
  */
 sc_status sc_trainer_check_replicas(sc_trainer *t);
@@ -185,8 +185,8 @@ sc_status sc_check_start_weights(const sc_train_options *o, const sc_graph *g);
 sc_object *sc_state_to_object(const sc_trainer *t);
 sc_status sc_state_from_object(const char *path, const sc_object *dict, sc_train_state *out);
 
-/* identity.c: SC_EUSAGE naming the keys that differ, `unknown` left out, and the advice behind them
- */
+/* identity.c: SC_EUSAGE naming the keys that differ, and the advice behind them; `unknown` lists
+ * keys that are left out, a space between them. */
 sc_status sc_identity_check(const char *path, const char *have, const char *want,
                             const char *unknown, const char *advice);
 sc_status sc_object_from_json(const char *name, const char *text, sc_object **out);

@@ -7,13 +7,18 @@
 #include <stdlib.h>
 #include <string.h>
 
+static void try_names(sc_search *s, const char *folder)
+{
+    for (const char *const *file = s->family->vocabulary; *file; file++)
+        sc_search_file(s, folder, *file, NULL);
+}
+
 static void try_folder(sc_search *s, const char *folder)
 {
     if (sc_search_done(s) || !folder)
         return;
     sc_search_note(s, folder);
-    for (const char *const *file = s->family->vocabulary; *file; file++)
-        sc_search_file(s, folder, *file, NULL);
+    try_names(s, folder);
 }
 
 static void look_beside(sc_search *s, const char *weights)
@@ -27,13 +32,13 @@ static void look_beside(sc_search *s, const char *weights)
     free(folder);
 }
 
-static void look_in_model(sc_search *s, const sc_hub_model *model)
+static void look_in_model(sc_search *s, const sc_hub_model *model, bool other)
 {
     char *searched, *snapshot = sc_search_hub_snapshot(model->name, &searched);
+    if (searched && !sc_search_done(s)) /* the same folder's path need not be read twice */
+        sc_search_note(s, other ? strrchr(searched, '/') + 1 : searched);
     if (snapshot)
-        try_folder(s, snapshot);
-    else if (searched && !sc_search_done(s))
-        sc_search_note(s, searched);
+        try_names(s, snapshot);
     free(snapshot);
     free(searched);
 }
@@ -42,13 +47,13 @@ static void look_in_model(sc_search *s, const sc_hub_model *model)
 static void look_in_hub(sc_search *s)
 {
     for (int i = 0; i < SC_MOST_FILES && s->row->hub[i].name; i++)
-        look_in_model(s, &s->row->hub[i]);
+        look_in_model(s, &s->row->hub[i], i > 0);
     if (!s->family->packages)
         return;
     for (const sc_published *p = s->family->encoders; p->encoder; p++)
         for (int i = 0; i < SC_MOST_FILES && p->hub[i].name && !sc_search_done(s); i++)
             if (p != s->row)
-                look_in_model(s, &p->hub[i]);
+                look_in_model(s, &p->hub[i], true);
 }
 
 /* The folder above bin of the first python3 or python on PATH. Heap. */
@@ -73,19 +78,21 @@ static char *python_prefix(void)
 /* prefix/lib/python3.N/site-packages/PACKAGE; dist-packages is Debian's name for it. */
 static void look_in_prefix(sc_search *s, const char *prefix)
 {
+    static const char *const kinds[] = {"site", "dist"};
     if (!prefix || sc_search_done(s))
         return;
     for (const char *const *package = s->family->packages; *package; package++) {
-        char *pattern = sc_format("%s/lib*/python3*/[sd]i[ts][et]-packages/%s", prefix, *package);
-        glob_t g = {0};
-        if (pattern && !sc_search_done(s)) {
-            if (glob(pattern, 0, NULL, &g) != 0)
+        for (size_t k = 0; k < sizeof kinds / sizeof kinds[0]; k++) {
+            char *pattern = sc_format("%s/lib/python3*/%s-packages/%s", prefix, kinds[k], *package);
+            glob_t g = {0};
+            if (pattern && !sc_search_done(s) && glob(pattern, 0, NULL, &g) == 0)
+                for (size_t i = 0; i < g.gl_pathc; i++)
+                    try_names(s, g.gl_pathv[i]);
+            if (pattern && k == 0)
                 sc_search_note(s, pattern);
-            for (size_t i = 0; i < g.gl_pathc; i++)
-                try_folder(s, g.gl_pathv[i]);
             globfree(&g);
+            free(pattern);
         }
-        free(pattern);
     }
 }
 
@@ -115,7 +122,7 @@ static sc_status not_found(sc_search *s, const char *key)
         status = sc_text_status(&s->places);
     if (status == SC_OK)
         status =
-            sc_fail(SC_EUSAGE,
+            sc_fail(s->row->get ? SC_EUSAGE : SC_EUNSUPPORTED,
                     "no vocabulary of %s: looked in %s for %s; copy the file that comes with "
                     "the weights to one of these places or to $SC_WEIGHTS_DIR, or name it by "
                     "'%s'; or set \"pretrained\": false",
@@ -137,11 +144,13 @@ sc_status sc_vocabulary_find(const char *encoder, const char *key, const char *e
                        key);
     look_beside(&s, weights);
     try_folder(&s, sc_search_variable("SC_WEIGHTS_DIR"));
-    char *clip = s.row->clip ? sc_search_clip_folder() : NULL;
-    try_folder(&s, clip);
-    free(clip);
-    look_in_hub(&s);
-    look_in_packages(&s);
+    if (s.row->get) { /* what is not published is in nobody's cache */
+        char *clip = s.row->clip ? sc_search_clip_folder() : NULL;
+        try_folder(&s, clip);
+        free(clip);
+        look_in_hub(&s);
+        look_in_packages(&s);
+    }
     if (s.status == SC_OK && !s.found)
         s.status = not_found(&s, key);
     sc_text_free(&s.places);

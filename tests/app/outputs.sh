@@ -101,7 +101,7 @@ ok 2 two.json --data-dir data --output-dir two --log-dir logs_two
 best=two/resnet-tiny_clip_tiny/fold_1/checkpoint_best.pth
 sed 's/"pretrained": false/"pretrained": true/; s/"name": "tiny",/"use_cv": false,/' c.json >init.json
 ok 1 init.json --data-dir data --output-dir init --log-dir logs --init-from $best
-"$PROBE" json init/resnet-tiny_clip_tiny/config.json weights_used.image | grep -q checkpoint_best || die "weights used"
+"$PROBE" json init/resnet-tiny_clip_tiny/config.json weights_used.image.file | grep -q checkpoint_best || die "weights used"
 sed 's/"epochs": 2/"epochs": 3/; s/"name": "tiny",/"use_cv": false,/' c.json >more.json
 ok 1 more.json --data-dir data --output-dir more --log-dir logs --resume-from ref/tiny/fold_1/checkpoint_latest.pth
 [ "$("$PROBE" json more/resnet-tiny_clip_tiny/fold_1/history.json lr)" = "a list 3" ] || die "--resume-from"

@@ -200,7 +200,7 @@ static void another_fold_is_refused(void **state)
     must(job_run(&j, &r), SC_OK);
     sc_train_result_free(&r);
     char *latest = sc_path_join(j.dir, "checkpoint_latest.pth");
-    must(sc_train_check_start(&j.o, NULL), SC_OK);
+    must(sc_train_check_start(&j.o), SC_OK);
     j.o.fold = 1; /* the file is fold 2's */
     must(sc_train_finished(&j.o, &finished, &r), SC_EUSAGE);
     assert_false(finished);
@@ -210,9 +210,9 @@ static void another_fold_is_refused(void **state)
     j.o.resume_from = latest;
     must(job_run(&j, &r), SC_EUSAGE);
     assert_null(strstr(sc_message(), "--restart"));
-    must(sc_train_check_start(&j.o, NULL), SC_EUSAGE);
+    must(sc_train_check_start(&j.o), SC_EUSAGE);
     j.o.fold = 2;
-    must(sc_train_check_start(&j.o, NULL), SC_OK);
+    must(sc_train_check_start(&j.o), SC_OK);
     free(latest);
     job_free(&j);
 }
@@ -231,23 +231,27 @@ static void a_start_is_judged_without_training(void **state)
     sc_dataset *data = j.o.dataset;
     j.o.dataset = NULL; /* asked before there is one */
     j.o.init_from = best;
-    must(sc_train_check_start(&j.o, NULL), SC_OK);
+    must(sc_train_check_start(&j.o), SC_OK);
     j.o.embed_dim += 1;
-    must(sc_train_check_start(&j.o, NULL), SC_EFORMAT);
+    must(sc_train_check_start(&j.o), SC_EFORMAT);
     assert_non_null(strstr(sc_message(), best));
     assert_non_null(strstr(sc_message(), "projection"));
     j.o.embed_dim -= 1;
     j.o.init_from = history;
-    must(sc_train_check_start(&j.o, NULL), SC_EFORMAT);
+    must(sc_train_check_start(&j.o), SC_EFORMAT);
     j.o.init_from = NULL;
     j.o.resume_from = best; /* weights alone */
-    must(sc_train_check_start(&j.o, NULL), SC_EFORMAT);
+    must(sc_train_check_start(&j.o), SC_EFORMAT);
     assert_non_null(strstr(sc_message(), "--init-from"));
     j.o.resume_from = latest;
     j.o.identity = "{\"batch_size\": 6, \"learning_rate\": 0.003}";
-    must(sc_train_check_start(&j.o, NULL), SC_EUSAGE);
+    must(sc_train_check_start(&j.o), SC_EUSAGE);
     assert_null(strstr(sc_message(), "--restart"));
-    must(sc_train_check_start(&j.o, "batch_size"), SC_OK);
+    j.o.unknown = "other batch_size";
+    must(sc_train_check_start(&j.o), SC_OK);
+    j.o.unknown = "batch_sizes size";
+    must(sc_train_check_start(&j.o), SC_EUSAGE);
+    j.o.unknown = NULL;
     j.o.dataset = data;
     free(latest);
     free(best);
