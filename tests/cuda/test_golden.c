@@ -11,7 +11,6 @@
 
 #include "../golden/golden_node.h"
 #include "cuda.h"
-#include "ops_here.h"
 
 /* Of the largest value: float sums of a few hundred terms, and inputs that round to float first. */
 #define TOLERANCE 5e-6
@@ -27,12 +26,12 @@ static int compare_case(sc_device *d, const sc_comm *alone, const golden_case *c
     golden_node n;
     int compared = 0;
     sc_status status = golden_node_open(d, alone, c, accumulate, &n);
-    const bool ours = n.node.op != SC_OP_CONV2D && n.node.op != SC_OP_LINEAR && cuda_has(n.node.op);
     if (status == SC_OK)
         status = golden_node_run(&n);
+    const bool ours =
+        status != SC_EUNSUPPORTED || strstr(sc_message(), "no kernel in this build") == NULL;
     if (ours && status != SC_OK)
         fail_msg("%s: %s", c->name, sc_message());
-    assert_true(ours || status == SC_EUNSUPPORTED);
     for (int i = 0; ours && i < c->n_tensors; i++) {
         if (!is_result(c->tensors[i].name))
             continue;

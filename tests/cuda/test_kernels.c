@@ -278,8 +278,8 @@ static void test_quick_gelu(void **state)
         void *out = random_device(3, N, yb, before);
         const sc_cuda_in zi = {zd, type_of(zb)}, gi = {gd, type_of(zb)};
         const sc_cuda_out o = {out, type_of(yb), add};
-        assert_int_equal(back ? sc_cuda_quick_gelu_back(NULL, gi, zi, o, N)
-                              : sc_cuda_quick_gelu(NULL, zi, o, N),
+        assert_int_equal(back ? sc_cuda_activate_back(NULL, SC_CUDA_QUICK_GELU, gi, zi, o, N)
+                              : sc_cuda_activate(NULL, SC_CUDA_QUICK_GELU, zi, o, N),
                          0);
         for (size_t i = 0; i < N; i++) {
             double u = (double)z[i], s = 1 / (1 + exp(-1.702 * u));

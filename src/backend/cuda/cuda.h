@@ -4,11 +4,14 @@
  * Values: images [n, C, H, W] of kind COMPUTE or EXACT lie as [n][H][W][C rounded up to 8]; every
  * other value is a plain array. COMPUTE is bfloat16 under SC_BF16_MIXED, else float; EXACT is
  * float. Parameters are floats whose count is rounded up to 8: a convolution's weight as
- * [O][k][k][C], both channel counts rounded up, all others as PyTorch has them.
+ * [O][k][k][C], both channel counts rounded up, all others as PyTorch has them. cuDNN and cuBLASLt
+ * are opened by the first op that needs them.
  */
 #ifndef SC_BACKEND_CUDA_CUDA_H
 #define SC_BACKEND_CUDA_CUDA_H
 
+#include "blas.h"
+#include "dnn.h"
 #include "kernels.h"
 #include "superclip/backend.h"
 
@@ -25,17 +28,29 @@ typedef struct cuda_device {
     char *staging;    /* host: what collectives over host memory travel through */
     size_t staging_bytes;
     sc_status broken; /* the first failure of a call that cannot return one */
+    dnn *dnn;         /* NULL: not needed yet; see cuda_dnn */
+    blas *blas;       /* the same; see cuda_blas */
+    const sc_log *log;
 } cuda_device;
 
+/* An op that keeps something from prepare to release. */
+typedef struct cuda_bound {
+    sc_status (*prepare)(cuda_device *d, const sc_op_node *n, void **state);
+    void (*release)(cuda_device *d, void *state); /* not NULL */
+    sc_status (*forward)(cuda_device *d, const sc_op_node *n, void *state);
+    sc_status (*backward)(cuda_device *d, const sc_op_node *n, void *state);
+} cuda_bound;
 typedef struct cuda_op {
     /* saved and scratch begin as 0. NULL: needs none. */
     sc_status (*memory)(cuda_device *d, const sc_op_node *n, size_t *saved, size_t *scratch);
     sc_status (*forward)(cuda_device *d, const sc_op_node *n);
     sc_status (*backward)(cuda_device *d, const sc_op_node *n); /* NULL: no gradient flows */
+    const cuda_bound *bound; /* instead of the two above; NULL: the op keeps nothing */
 } cuda_op;
-extern const cuda_op cuda_op_augment, cuda_op_batch_norm, cuda_op_max_pool, cuda_op_avg_pool,
-    cuda_op_add, cuda_op_layer_norm, cuda_op_embed, cuda_op_attention, cuda_op_select_row,
-    cuda_op_l2_normalize, cuda_op_group_mean, cuda_op_all_gather, cuda_op_superclip_loss;
+extern const cuda_op cuda_op_augment, cuda_op_conv2d, cuda_op_batch_norm, cuda_op_max_pool,
+    cuda_op_avg_pool, cuda_op_linear, cuda_op_add, cuda_op_activate, cuda_op_multiply,
+    cuda_op_layer_norm, cuda_op_embed, cuda_op_attention, cuda_op_select_row, cuda_op_l2_normalize,
+    cuda_op_group_mean, cuda_op_all_gather, cuda_op_superclip_loss;
 
 /* SC_OK, or the failure of a launcher with CUDA's words. */
 sc_status cuda_check(int error, const char *what);
@@ -78,6 +93,27 @@ static inline sc_cuda_out cuda_grad_out(const cuda_device *d, const sc_node_valu
 {
     return (sc_cuda_out){v->grad, cuda_type(d, &v->desc), v->accumulate};
 }
+
+_Static_assert((int)SC_QUICK_GELU == (int)SC_CUDA_QUICK_GELU && (int)SC_GELU == (int)SC_CUDA_GELU &&
+                   (int)SC_SILU == (int)SC_CUDA_SILU && (int)SC_RELU == (int)SC_CUDA_RELU &&
+                   (int)SC_RELU6 == (int)SC_CUDA_RELU6 && (int)SC_SIGMOID == (int)SC_CUDA_SIGMOID,
+               "activations by backend.h's numbers");
+static inline sc_cuda_activation cuda_activation(const sc_op_node *n)
+{
+    return (sc_cuda_activation)n->attrs.activation;
+}
+
+/* Open what is not open yet. */
+sc_status cuda_dnn(cuda_device *d);
+sc_status cuda_blas(cuda_device *d);
+dnn_conv cuda_conv_of(const sc_op_node *n, dnn_pass pass, sc_cuda_type type);
+
+/* A weight as products and convolutions read it: itself, or its bfloat16 copy. Prepare gives the
+ * address; refresh, before every use, queues the conversion when the value has changed. */
+sc_status cuda_weight_prepare(cuda_device *d, const sc_node_param *p, const void **out);
+sc_status cuda_weight_refresh(cuda_device *d, const sc_node_param *p);
+void cuda_param_release(sc_device *d, void *state);
+void cuda_free(sc_device *d, void *p);
 
 /* Collectives of a communicator over host memory, for device buffers: they wait for the stream.
  * Their staging memory is reserved while programs are prepared. */

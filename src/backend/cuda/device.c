@@ -7,10 +7,14 @@
 
 static const cuda_op *const ops[SC_OP_COUNT] = {
     [SC_OP_AUGMENT] = &cuda_op_augment,
+    [SC_OP_CONV2D] = &cuda_op_conv2d,
     [SC_OP_BATCH_NORM] = &cuda_op_batch_norm,
     [SC_OP_MAX_POOL] = &cuda_op_max_pool,
     [SC_OP_AVG_POOL] = &cuda_op_avg_pool,
+    [SC_OP_LINEAR] = &cuda_op_linear,
     [SC_OP_ADD] = &cuda_op_add,
+    [SC_OP_ACTIVATE] = &cuda_op_activate,
+    [SC_OP_MULTIPLY] = &cuda_op_multiply,
     [SC_OP_LAYER_NORM] = &cuda_op_layer_norm,
     [SC_OP_EMBED] = &cuda_op_embed,
     [SC_OP_ATTENTION] = &cuda_op_attention,
@@ -33,6 +37,8 @@ static void cuda_close(sc_device *head)
     cuda_device *d = (cuda_device *)head;
     if (d == NULL)
         return;
+    dnn_close(d->dnn);
+    blas_close(d->blas);
     (void)sc_cuda_free(d->table);
     (void)sc_cuda_free(d->constants);
     (void)sc_cuda_free(d->faults);
@@ -85,6 +91,7 @@ static sc_status cuda_open(const sc_device_options *o, sc_device **out)
     d->head.backend = sc_backend_cuda();
     d->head.precision = o->precision == SC_BF16_MIXED ? SC_BF16_MIXED : SC_FP32;
     d->head.threads = o->threads;
+    d->log = o->log;
     (void)snprintf(d->head.description, sizeof d->head.description, "cuda: %s, sm_%d%d, %s",
                    d->facts.name, d->facts.major, d->facts.minor,
                    d->head.precision == SC_BF16_MIXED ? "bf16" : "fp32");
@@ -102,11 +109,38 @@ static sc_status cuda_alloc(sc_device *head, size_t bytes, void **out)
                        sc_cuda_error_text(failed));
     return cuda_check(sc_cuda_zero(d->stream, *out, bytes), "clearing memory");
 }
-static void cuda_free(sc_device *head, void *p)
+void cuda_free(sc_device *head, void *p)
 {
     cuda_device *d = (cuda_device *)head;
     if (p != NULL && cuda_check(sc_cuda_free(p), "freeing memory") != SC_OK && d->broken == SC_OK)
         d->broken = SC_EINTERNAL;
+}
+
+/* $SUPERCLIP_CACHE (empty: none), else the user's cache folder; NULL when there is none. */
+static char *cache_folder(void)
+{
+    const char *own = getenv("SUPERCLIP_CACHE"), *xdg = getenv("XDG_CACHE_HOME");
+    const char *home = getenv("HOME");
+    if (own != NULL)
+        return *own != '\0' ? sc_strdup(own) : NULL;
+    if (xdg != NULL && *xdg == '/')
+        return sc_path_join(xdg, "superclip");
+    return home != NULL && *home == '/' ? sc_format("%s/.cache/superclip", home) : NULL;
+}
+sc_status cuda_dnn(cuda_device *d)
+{
+    dnn_api api;
+    if (d->dnn != NULL)
+        return SC_OK;
+    SC_TRY(dnn_load(&api));
+    char *folder = cache_folder();
+    const sc_status status = dnn_open(&api, d->stream, folder, d->log, &d->dnn);
+    free(folder);
+    return status;
+}
+sc_status cuda_blas(cuda_device *d)
+{
+    return d->blas != NULL ? SC_OK : blas_open(d->stream, &d->blas);
 }
 
 static sc_status cuda_supports(const sc_device *d, const sc_op_node *n)
@@ -123,25 +157,52 @@ static sc_status cuda_node_memory(sc_device *d, const sc_op_node *n, size_t *sav
     return ops[n->op]->memory != NULL ? ops[n->op]->memory((cuda_device *)d, n, saved, scratch)
                                       : SC_OK;
 }
-static sc_status cuda_prepare(sc_device *d, const sc_op_node *n, void **state)
+/* release is not told which op it is. */
+typedef struct bound_state {
+    const cuda_bound *op;
+    void *inner;
+} bound_state;
+static sc_status cuda_prepare(sc_device *head, const sc_op_node *n, void **state)
 {
+    cuda_device *d = (cuda_device *)head;
+    bound_state *s = NULL;
+    void *inner = NULL;
     *state = NULL;
-    return cuda_supports(d, n);
+    SC_TRY(cuda_supports(head, n));
+    if (ops[n->op]->bound == NULL)
+        return SC_OK;
+    SC_TRY(ops[n->op]->bound->prepare(d, n, &inner));
+    s = sc_alloc(1, sizeof *s);
+    if (s == NULL) {
+        ops[n->op]->bound->release(d, inner);
+        return SC_ENOMEM;
+    }
+    *s = (bound_state){ops[n->op]->bound, inner};
+    *state = s;
+    if (d->dnn != NULL)
+        dnn_keep_plans(d->dnn, d->log);
+    return SC_OK;
 }
 static void cuda_release(sc_device *d, void *state)
 {
-    (void)d;
-    (void)state;
+    bound_state *s = state;
+    if (s != NULL)
+        s->op->release((cuda_device *)d, s->inner);
+    free(s);
 }
-static sc_status cuda_forward(sc_device *d, const sc_op_node *n, void *state)
+static sc_status cuda_forward(sc_device *head, const sc_op_node *n, void *state)
 {
-    (void)state;
-    return ops[n->op]->forward((cuda_device *)d, n);
+    cuda_device *d = (cuda_device *)head;
+    const bound_state *s = state;
+    return s != NULL ? s->op->forward(d, n, s->inner) : ops[n->op]->forward(d, n);
 }
-static sc_status cuda_backward(sc_device *d, const sc_op_node *n, void *state)
+static sc_status cuda_backward(sc_device *head, const sc_op_node *n, void *state)
 {
-    (void)state;
-    return ops[n->op]->backward != NULL ? ops[n->op]->backward((cuda_device *)d, n) : SC_OK;
+    cuda_device *d = (cuda_device *)head;
+    const bound_state *s = state;
+    if (s != NULL)
+        return s->op->backward(d, n, s->inner);
+    return ops[n->op]->backward != NULL ? ops[n->op]->backward(d, n) : SC_OK;
 }
 
 static sc_status cuda_adamw(sc_device *head, const sc_adamw *o, size_t count, void *value,
@@ -198,6 +259,7 @@ const sc_backend *sc_backend_cuda(void)
         .param_elements = cuda_param_elements,
         .param_import = cuda_param_import,
         .param_export = cuda_param_export,
+        .param_release = cuda_param_release,
         .supports = cuda_supports,
         .node_memory = cuda_node_memory,
         .prepare = cuda_prepare,

@@ -1,22 +1,5 @@
-/* One element in, one out: conversions, add, QuickGELU, and AdamW. */
-#include "device.cuh"
-
-enum { MOST = 132 * 8 }; /* blocks: eight of 256 threads fill a multiprocessor */
-
-/* f over `count` elements: `whole` times eight, then the rest one by one. */
-template <typename F> __device__ __forceinline__ void sweep(int64_t count, int64_t whole, F f)
-{
-    const int64_t step = static_cast<int64_t>(gridDim.x) * blockDim.x;
-    const int64_t first = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
-    for (int64_t k = first; k < whole; k += step)
-        f.template run<8>(k * 8);
-    for (int64_t i = whole * 8 + first; i < count; i += step)
-        f.template run<1>(i);
-}
-static unsigned sweep_blocks(int64_t count)
-{
-    return sc_blocks(count, 8 * SC_BLOCK, MOST);
-}
+/* One element in, one out: conversions, add, and AdamW. */
+#include "sweep.cuh"
 
 template <typename X, typename Y> struct convert {
     const X *x;
@@ -41,54 +24,6 @@ template <typename A, typename B, typename Y> struct sum {
         sc_emit<V>(y, i, r, add);
     }
 };
-/* z * sigmoid(1.702 z), Hendrycks & Gimpel 2016 */
-__device__ __forceinline__ float gate(float z)
-{
-    return 1.0f / (1.0f + expf(-1.702f * z));
-}
-template <typename Z, typename Y> struct gelu {
-    const Z *z;
-    Y *y;
-    bool add;
-    template <int V> __device__ void run(int64_t i) const
-    {
-        sc_vec<V> r = sc_load<V>(z, i);
-        for (int k = 0; k < V; k++)
-            r.v[k] *= gate(r.v[k]);
-        sc_emit<V>(y, i, r, add);
-    }
-};
-template <typename D, typename Z, typename Y> struct gelu_back {
-    const D *dy;
-    const Z *z;
-    Y *dz;
-    bool add;
-    template <int V> __device__ void run(int64_t i) const
-    {
-        sc_vec<V> r = sc_load<V>(dy, i);
-        const sc_vec<V> u = sc_load<V>(z, i);
-        for (int k = 0; k < V; k++) {
-            const float s = gate(u.v[k]);
-            r.v[k] *= s + 1.702f * u.v[k] * s * (1.0f - s);
-        }
-        sc_emit<V>(dz, i, r, add);
-    }
-};
-
-template <typename F>
-__global__ void __launch_bounds__(SC_BLOCK) sweep_kernel(int64_t count, int64_t whole, F f)
-{
-    sweep(count, whole, f);
-}
-template <typename F> static int sweep_run(void *stream, int64_t count, F f, bool aligned = true)
-{
-    if (count <= 0)
-        return 0;
-    SC_LAUNCH((sweep_kernel<F>), sweep_blocks(count), SC_BLOCK, 0, sc_cuda_queue(stream), count,
-              aligned ? count / 8 : 0, f);
-    return sc_launched();
-}
-
 extern "C" int sc_cuda_convert(void *stream, sc_cuda_in x, sc_cuda_out y, int64_t count)
 {
     SC_FOR_TYPE(
@@ -111,28 +46,6 @@ extern "C" int sc_cuda_add(void *stream, sc_cuda_in a, sc_cuda_in b, sc_cuda_out
                                                  sum<A, B, Y>{static_cast<const A *>(a.p),
                                                               static_cast<const B *>(b.p),
                                                               static_cast<Y *>(y.p), y.add}))));
-}
-
-extern "C" int sc_cuda_quick_gelu(void *stream, sc_cuda_in z, sc_cuda_out y, int64_t count)
-{
-    SC_FOR_TYPE(z.type, Z,
-                SC_FOR_TYPE(y.type, Y,
-                            return sweep_run(stream, count,
-                                             gelu<Z, Y>{static_cast<const Z *>(z.p),
-                                                        static_cast<Y *>(y.p), y.add})));
-}
-
-extern "C" int sc_cuda_quick_gelu_back(void *stream, sc_cuda_in dy, sc_cuda_in z, sc_cuda_out dz,
-                                       int64_t count)
-{
-    SC_FOR_TYPE(dy.type, D,
-                SC_FOR_TYPE(z.type, Z,
-                            SC_FOR_TYPE(dz.type, Y,
-                                        return sweep_run(
-                                            stream, count,
-                                            gelu_back<D, Z, Y>{static_cast<const D *>(dy.p),
-                                                               static_cast<const Z *>(z.p),
-                                                               static_cast<Y *>(dz.p), dz.add}))));
 }
 
 /* ---- AdamW: 28 bytes a parameter in one pass, 30 with the bfloat16 copy ---- */

@@ -101,14 +101,31 @@ int sc_cuda_avg_pool_back(void *stream, const sc_cuda_pool *p, int plain, sc_cud
 /* ---- elementwise.cu ---- */
 int sc_cuda_convert(void *stream, sc_cuda_in x, sc_cuda_out y, int64_t count);
 int sc_cuda_add(void *stream, sc_cuda_in a, sc_cuda_in b, sc_cuda_out y, int64_t count);
-int sc_cuda_quick_gelu(void *stream, sc_cuda_in z, sc_cuda_out y, int64_t count);
-int sc_cuda_quick_gelu_back(void *stream, sc_cuda_in dy, sc_cuda_in z, sc_cuda_out dz,
-                            int64_t count);
 /* p, g, m, v: float [count]; copy: bfloat16 [count] of the new p, or NULL. c: 1 - lr*wd, beta1,
  * 1 - beta1, beta2, 1 - beta2, lr / c1, sqrt(c2), eps, in device memory so that a captured graph
  * reads each step's values. */
 int sc_cuda_adamw(void *stream, float *p, const float *g, float *m, float *v, void *copy,
                   int64_t count, const float *c);
+
+/* ---- activate.cu: the activations of backend.h, by its numbers ---- */
+typedef enum sc_cuda_activation {
+    SC_CUDA_NO_ACTIVATION,
+    SC_CUDA_QUICK_GELU,
+    SC_CUDA_GELU,
+    SC_CUDA_SILU,
+    SC_CUDA_RELU,
+    SC_CUDA_RELU6,
+    SC_CUDA_SIGMOID
+} sc_cuda_activation;
+int sc_cuda_activate(void *stream, sc_cuda_activation f, sc_cuda_in z, sc_cuda_out y,
+                     int64_t count);
+int sc_cuda_activate_back(void *stream, sc_cuda_activation f, sc_cuda_in dy, sc_cuda_in z,
+                          sc_cuda_out dz, int64_t count);
+/* y = f(a) b; backward: da.p, db.p may be NULL and have the types of a and b */
+int sc_cuda_multiply(void *stream, sc_cuda_activation f, sc_cuda_in a, sc_cuda_in b, sc_cuda_out y,
+                     int64_t count);
+int sc_cuda_multiply_back(void *stream, sc_cuda_activation f, sc_cuda_in dy, sc_cuda_in a,
+                          sc_cuda_in b, sc_cuda_out da, sc_cuda_out db, int64_t count);
 
 /* ---- layer_norm.cu: rows of `width` ---- */
 int sc_cuda_layer_norm(void *stream, sc_cuda_in x, sc_cuda_out y, const float *weight,
@@ -180,6 +197,11 @@ int sc_cuda_to_channels_last(void *stream, const float *planes, sc_cuda_out y, i
                              int64_t plane, int padded);
 int sc_cuda_to_planes(void *stream, sc_cuda_in x, float *planes, int64_t n, int c, int64_t plane,
                       int padded);
+/* A filter's gradient [o][taps][c], both channel counts rounded up to 8, as floats with zeros where
+ * either is padding. dw.p may be grad. */
+int sc_cuda_filter_gradient(void *stream, sc_cuda_in dw, float *grad, int64_t o, int c, int taps);
+/* y[row][e] += bias[e] */
+int sc_cuda_add_bias(void *stream, sc_cuda_out y, const float *bias, int64_t rows, int width);
 
 /* ---- sums.cu: over flat floats, in double; parts: work [SC_CUDA_SUM_PARTS] ---- */
 enum { SC_CUDA_SUM_PARTS = 512 };

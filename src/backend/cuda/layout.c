@@ -114,20 +114,24 @@ sc_status cuda_download(sc_device *d, const sc_value_desc *v, const void *value,
 
 static bool filter(const sc_param_desc *p)
 {
-    return p->op == SC_OP_CONV2D && p->shape.n == 4;
+    return p->op == SC_OP_CONV2D && p->slot == 0;
+}
+static int64_t taps(const sc_param_desc *p) /* a matrix is a kernel of 1 x 1 */
+{
+    return p->shape.n == 4 ? p->shape.d[2] * p->shape.d[3] : 1;
 }
 size_t cuda_param_elements(const sc_device *d, const sc_param_desc *p)
 {
     const int64_t *s = p->shape.d;
     (void)d;
     if (filter(p))
-        return (size_t)(cuda_round8(s[0]) * s[2] * s[3] * cuda_round8(s[1]));
+        return (size_t)(cuda_round8(s[0]) * taps(p) * cuda_round8(s[1]));
     return (size_t)cuda_round8(count_of(&p->shape));
 }
 /* [O][C][k * k] <-> [O][k * k][C], padding included on our side */
 static void reorder_filter(const sc_param_desc *p, float *theirs, float *ours, bool to_ours)
 {
-    const int64_t *s = p->shape.d, plane = s[2] * s[3], padded = cuda_round8(s[1]);
+    const int64_t *s = p->shape.d, plane = taps(p), padded = cuda_round8(s[1]);
     for (int64_t o = 0; o < s[0]; o++)
         for (int64_t c = 0; c < s[1]; c++)
             for (int64_t i = 0; i < plane; i++) {

@@ -24,7 +24,7 @@ static sc_status augment_forward(cuda_device *d, const sc_op_node *n)
         sc_cuda_augment_run(d->stream, &a, n->out[0].data, cuda_type(d, &n->out[0].desc)),
         "augment");
 }
-const cuda_op cuda_op_augment = {augment_memory, augment_forward, NULL};
+const cuda_op cuda_op_augment = {augment_memory, augment_forward, NULL, NULL};
 
 /* ---- batch_norm ----
  * saved: count, mean, lost, rstd, the ReLU's bits. scratch: scale, shift, slope, parts, pairs. */
@@ -143,7 +143,7 @@ static sc_status bn_backward(cuda_device *d, const sc_op_node *n)
     }
     return cuda_check(sc_cuda_bn_back_apply(d->stream, &b), "batch_norm");
 }
-const cuda_op cuda_op_batch_norm = {bn_memory, bn_forward, bn_backward};
+const cuda_op cuda_op_batch_norm = {bn_memory, bn_forward, bn_backward, NULL};
 
 /* ---- pools ---- */
 static sc_cuda_pool pool_of(const cuda_device *d, const sc_op_node *n)
@@ -187,7 +187,7 @@ static sc_status max_backward(cuda_device *d, const sc_op_node *n)
         sc_cuda_max_pool_back(d->stream, &p, n->out[0].grad, n->saved, cuda_grad_out(d, &n->in[0])),
         "max_pool");
 }
-const cuda_op cuda_op_max_pool = {max_memory, max_forward, max_backward};
+const cuda_op cuda_op_max_pool = {max_memory, max_forward, max_backward, NULL};
 
 static sc_status avg_forward(cuda_device *d, const sc_op_node *n)
 {
@@ -206,4 +206,4 @@ static sc_status avg_backward(cuda_device *d, const sc_op_node *n)
                                             cuda_grad_out(d, &n->in[0])),
                       "avg_pool");
 }
-const cuda_op cuda_op_avg_pool = {NULL, avg_forward, avg_backward};
+const cuda_op cuda_op_avg_pool = {NULL, avg_forward, avg_backward, NULL};

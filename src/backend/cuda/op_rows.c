@@ -1,4 +1,5 @@
-/* Ops on rows: add, layer_norm, l2_normalize, group_mean, all_gather. */
+/* Ops on elements and rows: add, activate, multiply, layer_norm, l2_normalize, group_mean,
+ * all_gather. */
 #include "cuda.h"
 
 static sc_status add_forward(cuda_device *d, const sc_op_node *n)
@@ -16,7 +17,43 @@ static sc_status add_backward(cuda_device *d, const sc_op_node *n)
                      "add");
     return SC_OK;
 }
-const cuda_op cuda_op_add = {NULL, add_forward, add_backward};
+const cuda_op cuda_op_add = {NULL, add_forward, add_backward, NULL};
+
+/* ---- activate, multiply ---- */
+static sc_status activate_forward(cuda_device *d, const sc_op_node *n)
+{
+    return cuda_check(sc_cuda_activate(d->stream, cuda_activation(n), cuda_in(d, &n->in[0]),
+                                       cuda_out(d, &n->out[0]), cuda_stored(&n->out[0].desc)),
+                      "activate");
+}
+static sc_status activate_backward(cuda_device *d, const sc_op_node *n)
+{
+    if (n->in[0].grad == NULL)
+        return SC_OK;
+    return cuda_check(sc_cuda_activate_back(d->stream, cuda_activation(n),
+                                            cuda_grad_in(d, &n->out[0]), cuda_in(d, &n->in[0]),
+                                            cuda_grad_out(d, &n->in[0]),
+                                            cuda_stored(&n->out[0].desc)),
+                      "activate");
+}
+const cuda_op cuda_op_activate = {NULL, activate_forward, activate_backward, NULL};
+
+static sc_status multiply_forward(cuda_device *d, const sc_op_node *n)
+{
+    return cuda_check(sc_cuda_multiply(d->stream, cuda_activation(n), cuda_in(d, &n->in[0]),
+                                       cuda_in(d, &n->in[1]), cuda_out(d, &n->out[0]),
+                                       cuda_stored(&n->out[0].desc)),
+                      "multiply");
+}
+static sc_status multiply_backward(cuda_device *d, const sc_op_node *n)
+{
+    return cuda_check(sc_cuda_multiply_back(
+                          d->stream, cuda_activation(n), cuda_grad_in(d, &n->out[0]),
+                          cuda_in(d, &n->in[0]), cuda_in(d, &n->in[1]), cuda_grad_out(d, &n->in[0]),
+                          cuda_grad_out(d, &n->in[1]), cuda_stored(&n->out[0].desc)),
+                      "multiply");
+}
+const cuda_op cuda_op_multiply = {NULL, multiply_forward, multiply_backward, NULL};
 
 /* ---- layer_norm: saved = mean, 1/std of every row ---- */
 static size_t row_floats(const sc_op_node *n)
@@ -58,7 +95,7 @@ static sc_status norm_backward(cuda_device *d, const sc_op_node *n)
                                                      width),
                       "layer_norm");
 }
-const cuda_op cuda_op_layer_norm = {norm_memory, norm_forward, norm_backward};
+const cuda_op cuda_op_layer_norm = {norm_memory, norm_forward, norm_backward, NULL};
 
 /* ---- l2_normalize: saved = norms ---- */
 static sc_status l2_memory(cuda_device *d, const sc_op_node *n, size_t *saved, size_t *scratch)
@@ -85,7 +122,7 @@ static sc_status l2_backward(cuda_device *d, const sc_op_node *n)
                                                 cuda_width(&n->in[0].desc)),
                       "l2_normalize");
 }
-const cuda_op cuda_op_l2_normalize = {l2_memory, l2_forward, l2_backward};
+const cuda_op cuda_op_l2_normalize = {l2_memory, l2_forward, l2_backward, NULL};
 
 /* ---- group_mean ---- */
 static sc_status group_forward(cuda_device *d, const sc_op_node *n)
@@ -105,7 +142,7 @@ static sc_status group_backward(cuda_device *d, const sc_op_node *n)
                                               cuda_width(&n->in[0].desc)),
                       "group_mean");
 }
-const cuda_op cuda_op_group_mean = {NULL, group_forward, group_backward};
+const cuda_op cuda_op_group_mean = {NULL, group_forward, group_backward, NULL};
 
 /* ---- all_gather ---- */
 enum { MOST_RANKS = 1024 };
@@ -141,4 +178,4 @@ static sc_status gather_backward(cuda_device *d, const sc_op_node *n)
                                       n->rows[n->comm->rank] * width),
                       "all_gather");
 }
-const cuda_op cuda_op_all_gather = {gather_memory, gather_forward, gather_backward};
+const cuda_op cuda_op_all_gather = {gather_memory, gather_forward, gather_backward, NULL};

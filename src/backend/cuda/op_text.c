@@ -2,6 +2,13 @@
 #include "cuda.h"
 
 /* ---- embed ---- */
+static sc_status embed_memory(cuda_device *d, const sc_op_node *n, size_t *saved, size_t *scratch)
+{
+    (void)d, (void)saved, (void)scratch;
+    if (n->n_params > 2)
+        return sc_fail(SC_EUNSUPPORTED, "cuda: embed with types has no kernel in this build");
+    return SC_OK;
+}
 static sc_status embed_forward(cuda_device *d, const sc_op_node *n)
 {
     return cuda_check(sc_cuda_embed(d->stream, n->in[0].data, n->params[0].value,
@@ -24,9 +31,16 @@ static sc_status embed_backward(cuda_device *d, const sc_op_node *n)
                                          (int)n->params[1].desc.shape.d[0]),
                       "embed");
 }
-const cuda_op cuda_op_embed = {NULL, embed_forward, embed_backward};
+const cuda_op cuda_op_embed = {embed_memory, embed_forward, embed_backward, NULL};
 
 /* ---- select_row ---- */
+static sc_status select_memory(cuda_device *d, const sc_op_node *n, size_t *saved, size_t *scratch)
+{
+    (void)d, (void)saved, (void)scratch;
+    if (n->n_in != 2)
+        return sc_fail(SC_EUNSUPPORTED, "cuda: select_row of row 0 has no kernel in this build");
+    return SC_OK;
+}
 static sc_status select_forward(cuda_device *d, const sc_op_node *n)
 {
     const int64_t *x = n->in[0].desc.shape.d;
@@ -45,7 +59,7 @@ static sc_status select_backward(cuda_device *d, const sc_op_node *n)
                                               (int)x[2]),
                       "select_row");
 }
-const cuda_op cuda_op_select_row = {NULL, select_forward, select_backward};
+const cuda_op cuda_op_select_row = {select_memory, select_forward, select_backward, NULL};
 
 /* ---- attention: saved = log-sum-exps [T][heads][L] ---- */
 static sc_cuda_attention attention_of(const sc_op_node *n)
@@ -59,6 +73,9 @@ static sc_status attention_memory(cuda_device *d, const sc_op_node *n, size_t *s
     const sc_cuda_attention a = attention_of(n);
     (void)d;
     (void)scratch;
+    if (n->n_in != 1)
+        return sc_fail(SC_EUNSUPPORTED,
+                       "cuda: attention without a causal mask has no kernel in this build");
     if (a.length > SC_CUDA_MAX_LENGTH || a.width / a.heads > SC_CUDA_MAX_HEAD)
         return sc_fail(SC_EUNSUPPORTED,
                        "cuda: attention over %d tokens with heads of %d: at most "
@@ -84,7 +101,7 @@ static sc_status attention_backward(cuda_device *d, const sc_op_node *n)
                                              cuda_grad_out(d, &n->in[0])),
                       "attention");
 }
-const cuda_op cuda_op_attention = {attention_memory, attention_forward, attention_backward};
+const cuda_op cuda_op_attention = {attention_memory, attention_forward, attention_backward, NULL};
 
 /* ---- superclip_loss ---- */
 static sc_cuda_loss loss_of(const cuda_device *d, const sc_op_node *n)
@@ -132,4 +149,4 @@ static sc_status loss_backward(cuda_device *d, const sc_op_node *n)
                                             cuda_grad_out(d, &n->in[1]), n->params[0].grad),
                       "superclip_loss");
 }
-const cuda_op cuda_op_superclip_loss = {loss_memory, loss_forward, loss_backward};
+const cuda_op cuda_op_superclip_loss = {loss_memory, loss_forward, loss_backward, NULL};

@@ -13,10 +13,12 @@
 
 #include "shim.h"
 
+#include <functional>
 #include <math.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <tuple>
 
 #define SC_CUDA_SHIM 1
 #define __global__
@@ -128,7 +130,7 @@ inline float __fsqrt_rn(float a)
 }
 
 #define SC_LAUNCH(kernel, grid, block, shared, stream, ...) \
-    shim_launch((grid), (block), (shared), (stream), [&] { kernel(__VA_ARGS__); })
+    shim_launch((grid), (block), (shared), (stream), &kernel __VA_OPT__(, ) __VA_ARGS__)
 #define SC_UNROLL
 #define SC_SHARED(type, name, count) \
     static char name##_tag;          \
@@ -180,11 +182,24 @@ struct shim_config {
     dim3 grid, block;
     size_t shared;
 };
-void shim_run(const shim_config &c, void (*body)(void *), void *context);
-template <typename F> void shim_launch(dim3 grid, dim3 block, size_t shared, cudaStream_t, F body)
+bool shim_fits(const shim_config &c); /* or sets cudaErrorInvalidConfiguration */
+void shim_run(const shim_config &c, const std::function<void()> &body);
+/* Runs at once on the default stream. */
+void shim_push(cudaStream_t stream, std::function<void()> work);
+template <typename... P, typename... A>
+void shim_launch(dim3 grid, dim3 block, size_t shared, cudaStream_t stream, void (*kernel)(P...),
+                 A... arguments)
 {
-    shim_run(
-        {grid, block, shared}, [](void *f) { (*(F *)f)(); }, &body);
+    const shim_config c = {grid, block, shared};
+    if (!shim_fits(c))
+        return;
+    std::tuple<P...> kept(static_cast<P>(arguments)...);
+    shim_push(stream, [c, kernel, kept] { shim_run(c, [&] { std::apply(kernel, kept); }); });
 }
+/* For what stands in for libraries: bytes from p on are one live allocation's, else a fault is set.
+ */
+bool shim_device_memory(const void *p, size_t bytes, const char *what);
+void shim_set_error(cudaError_t e, const char *fault);
+cudaError_t shim_take_error(void);
 
 #endif

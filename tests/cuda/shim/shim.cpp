@@ -73,8 +73,7 @@ struct machine {
     size_t dynamic_bytes = 0;
     void *main_sp = nullptr;
     fibre *current = nullptr;
-    void (*body)(void *) = nullptr;
-    void *context = nullptr;
+    const std::function<void()> *body = nullptr;
     bool descending = false;
     cudaError_t last = cudaSuccess;
     std::string fault;
@@ -91,7 +90,7 @@ struct machine {
     }
 };
 thread_local machine m;
-std::atomic<long> launches{0}, allocations{0};
+std::atomic<long> launches{0};
 
 void set_fault(const char *what, const fibre *f)
 {
@@ -136,7 +135,7 @@ void fibre_main()
 #if WITH_ASAN
     __sanitizer_finish_switch_fiber(nullptr, &m.main_bottom, &m.main_size);
 #endif
-    m.body(m.context);
+    (*m.body)();
     m.current->s = DONE;
     m.current->file = nullptr;
     m.current->line = 0;
@@ -339,7 +338,7 @@ cudaError_t shim_func_limit(const void *kernel, cudaFuncAttribute, int value)
     return cudaSuccess;
 }
 
-void shim_run(const shim_config &c, void (*body)(void *), void *context)
+bool shim_fits(const shim_config &c)
 {
     size_t threads = (size_t)c.block.x * c.block.y * c.block.z;
     launches++;
@@ -347,12 +346,16 @@ void shim_run(const shim_config &c, void (*body)(void *), void *context)
         c.grid.z == 0 || c.grid.x > 0x7fffffffu || c.grid.y > 65535 || c.grid.z > 65535 ||
         c.shared > (size_t)widest) {
         m.last = cudaErrorInvalidConfiguration;
-        return;
+        return false;
     }
+    return true;
+}
+void shim_run(const shim_config &c, const std::function<void()> &body)
+{
+    size_t threads = (size_t)c.block.x * c.block.y * c.block.z;
     if (m.fibres.size() < threads)
         m.fibres.resize(threads);
-    m.body = body;
-    m.context = context;
+    m.body = &body;
     uint64_t blocks = (uint64_t)c.grid.x * c.grid.y * c.grid.z;
     for (uint64_t k = 0; k < blocks && m.fault.empty(); k++) {
         uint64_t b = m.descending ? blocks - 1 - k : k;
@@ -401,98 +404,15 @@ long shim_launches(void)
 {
     return launches;
 }
-long shim_allocations(void)
-{
-    return allocations;
-}
-
-cudaError_t cudaGetLastError(void)
+cudaError_t shim_take_error(void)
 {
     cudaError_t e = m.last;
     m.last = cudaSuccess;
     return e;
 }
-const char *cudaGetErrorString(cudaError_t e)
+void shim_set_error(cudaError_t e, const char *fault)
 {
-    switch (e) {
-    case cudaSuccess:
-        return "no error";
-    case cudaErrorInvalidValue:
-        return "invalid argument";
-    case cudaErrorMemoryAllocation:
-        return "out of memory";
-    case cudaErrorInvalidConfiguration:
-        return "invalid configuration argument";
-    case cudaErrorInvalidDevice:
-        return "invalid device ordinal";
-    case cudaErrorLaunchFailure:
-        return m.fault.empty() ? "unspecified launch failure" : m.fault.c_str();
-    }
-    return "unrecognized error code";
-}
-cudaError_t cudaGetDeviceCount(int *count)
-{
-    *count = 1;
-    return cudaSuccess;
-}
-cudaError_t cudaSetDevice(int device)
-{
-    return device == 0 ? cudaSuccess : cudaErrorInvalidDevice;
-}
-cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int device)
-{
-    if (device != 0)
-        return cudaErrorInvalidDevice;
-    memset(p, 0, sizeof *p);
-    snprintf(p->name, sizeof p->name, "fibres on the host");
-    p->totalGlobalMem = (size_t)1 << 30;
-    p->sharedMemPerBlockOptin = 99 << 10;
-    p->major = 8;
-    p->multiProcessorCount = 4;
-    return cudaSuccess;
-}
-cudaError_t cudaMalloc(void **p, size_t bytes)
-{
-    if (posix_memalign(p, 256, bytes ? bytes : 1))
-        return cudaErrorMemoryAllocation;
-    memset(*p, 0xff, bytes);
-    allocations++;
-    return cudaSuccess;
-}
-cudaError_t cudaFree(void *p)
-{
-    allocations -= p != nullptr;
-    free(p);
-    return cudaSuccess;
-}
-cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind, cudaStream_t)
-{
-    if (bytes && (!to || !from))
-        return cudaErrorInvalidValue;
-    if (bytes)
-        memmove(to, from, bytes);
-    return cudaSuccess;
-}
-cudaError_t cudaMemsetAsync(void *p, int value, size_t bytes, cudaStream_t)
-{
-    if (bytes)
-        memset(p, value, bytes);
-    return cudaSuccess;
-}
-struct shim_stream {
-    int alive;
-};
-cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned)
-{
-    *stream = new shim_stream{1};
-    return cudaSuccess;
-}
-cudaError_t cudaStreamDestroy(cudaStream_t stream)
-{
-    delete stream;
-    return cudaSuccess;
-}
-cudaError_t cudaStreamSynchronize(cudaStream_t)
-{
-    return cudaSuccess;
+    if (fault && m.fault.empty())
+        m.fault = fault;
+    m.last = e;
 }
