@@ -7,7 +7,8 @@
 
 struct cpu_copy {
     cpu_copy *next;
-    bool plain; /* bfloat16 in the parameter's own order; else layout md by reorder */
+    bool plain;         /* bfloat16 in the parameter's own order */
+    cpu_copy_fill fill; /* not NULL: what this makes of the parameter; else layout md by reorder */
     dnnl_memory_desc_t md;
     void *data, *scratch;
     cpu_primitive reorder;
@@ -65,7 +66,9 @@ sc_status cpu_copy_get(cpu_device *d, const sc_node_param *p, const dnnl_memory_
                        const dnnl_memory_desc_t *want, cpu_copy **out)
 {
     for (cpu_copy *c = p->shared->state; c; c = c->next)
-        if (want ? !c->plain && dnnl_memory_desc_equal(&c->md, want) : c->plain) {
+        if (c->fill)
+            continue;
+        else if (want ? !c->plain && dnnl_memory_desc_equal(&c->md, want) : c->plain) {
             *out = c;
             return SC_OK;
         }
@@ -92,6 +95,30 @@ sc_status cpu_copy_get(cpu_device *d, const sc_node_param *p, const dnnl_memory_
     *out = c;
     return SC_OK;
 }
+sc_status cpu_copy_make(cpu_device *d, const sc_node_param *p, cpu_copy_fill fill, size_t bytes,
+                        cpu_copy **out)
+{
+    (void)d;
+    cpu_copy *c = p->shared->state;
+    while (c && c->fill != fill)
+        c = c->next;
+    *out = c;
+    if (c)
+        return SC_OK;
+    c = sc_alloc(1, sizeof *c);
+    if (!c)
+        return SC_ENOMEM;
+    c->fill = fill;
+    c->data = aligned(bytes);
+    if (!c->data) {
+        copy_free(c);
+        return SC_ENOMEM;
+    }
+    c->next = p->shared->state;
+    p->shared->state = c;
+    *out = c;
+    return SC_OK;
+}
 void *cpu_copy_data(const cpu_copy *c)
 {
     return c->data;
@@ -101,7 +128,9 @@ sc_status cpu_copy_refresh(cpu_device *d, const sc_node_param *p, cpu_copy *c)
 {
     if (c->valid && c->version == p->shared->version)
         return SC_OK;
-    if (c->plain)
+    if (c->fill)
+        c->fill(d, p, c->data);
+    else if (c->plain)
         cpu_convert(d, c->data, true, p->value, false,
                     (int64_t)cpu_param_elements(&d->head, &p->desc), false);
     else

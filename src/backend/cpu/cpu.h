@@ -30,6 +30,7 @@ typedef struct cpu_device {
     dnnl_engine_t engine;
     dnnl_stream_t stream;
     cpu_sleepers *sleepers;
+    bool direct_only; /* winograd.h: convolutions never by Winograd */
     float table[3][256]; /* normalised bytes, for augment */
     uint16_t table_bf16[3][256];
 } cpu_device;
@@ -119,6 +120,10 @@ typedef struct cpu_copy cpu_copy;
  * when want is NULL. Found when another program asked for it before. Owned by the shared state. */
 sc_status cpu_copy_get(cpu_device *d, const sc_node_param *p, const dnnl_memory_desc_t *have,
                        const dnnl_memory_desc_t *want, cpu_copy **out);
+/* The copy that `fill` makes; found by that function. */
+typedef void (*cpu_copy_fill)(cpu_device *d, const sc_node_param *p, void *data);
+sc_status cpu_copy_make(cpu_device *d, const sc_node_param *p, cpu_copy_fill fill, size_t bytes,
+                        cpu_copy **out);
 void *cpu_copy_data(const cpu_copy *c);
 /* Brings the copy up to date with p->shared->version. */
 sc_status cpu_copy_refresh(cpu_device *d, const sc_node_param *p, cpu_copy *c);

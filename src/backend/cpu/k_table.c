@@ -1,5 +1,6 @@
 #include "kernels.h"
 #include "simd.h"
+#include "winograd.h"
 
 #define TEXT2(x) #x
 #define TEXT(x) TEXT2(x)
@@ -18,5 +19,6 @@ void KERNEL(cpu_kernels)(cpu_kernels *k)
     KERNEL(fill_attention)(k);
     KERNEL(fill_optim)(k);
     KERNEL(fill_augment)(k);
+    k->wino = KERNEL(wino_kernels)();
     KERNEL(fill_peak)(k);
 }

@@ -154,6 +154,8 @@ typedef struct cpu_kernels {
 
     void (*adamw)(float *p, const float *g, float *m, float *v, int64_t count, const float c[8]);
 
+    const struct cpu_wino_kernels *wino; /* winograd.h; NULL without bfloat16 instructions */
+
     /* One image [side][side][3] -> planes [3][crop][crop] of `table`'s entries (3 x 256 floats or
      * bfloat16). work: cpu_augment_work(crop) elements. */
     void (*augment)(const sc_augment *a, const uint8_t *image, int64_t side, int64_t crop,

@@ -1,8 +1,10 @@
-/* conv2d by oneDNN's direct algorithm (never Winograd: fp32 promises IEEE sums), on blocked
- * activations. Scratch: the largest scratchpad, then a temporary of the input gradient
- * (accumulation) or of the weight gradient (when the processor's layout is not the flat one).
+/* conv2d on blocked activations: by oneDNN's direct algorithm, or in bfloat16 by our Winograd
+ * kernels where the shape is theirs (never in fp32, which promises IEEE sums). Scratch: the largest
+ * scratchpad, then a temporary of the input gradient (accumulation) or of the weight gradient (when
+ * the processor's layout is not the flat one).
  */
 #include "cpu.h"
+#include "winograd.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +13,9 @@ typedef struct conv {
     cpu_primitive forward, data, weights, weights_reorder;
     cpu_copy *forward_copy, *data_copy; /* NULL: the parameter itself is read */
     void *data_temporary;               /* gradient to add to in[0].grad, or NULL */
+    const cpu_wino_kernels *wino;       /* of the directions that go this way: */
+    bool wino_forward, wino_data, wino_weights;
+    cpu_wino_shape there, back; /* forward, and from the output to the input */
 } conv;
 
 typedef struct conv_shape {
@@ -90,6 +95,56 @@ static size_t larger(size_t a, size_t b)
     return a > b ? a : b;
 }
 
+/* ---- Winograd ---- */
+static bool wino_uses(const cpu_device *d, const sc_op_node *n, cpu_wino_direction way)
+{
+    const sc_attrs *a = &n->attrs;
+    return d->k.wino && !d->direct_only && a->kernel == 3 && a->stride == 1 && a->pad == 1 &&
+           n->n_params == 1 && cpu_bf16(d, &n->in[0].desc) && cpu_blocked(&n->in[0].desc) &&
+           cpu_blocked(&n->out[0].desc) &&
+           cpu_wino_pays(way, n->in[0].desc.shape.d, n->out[0].desc.shape.d);
+}
+static cpu_wino_shape wino_shape(const cpu_device *d, const sc_op_node *n, bool turned)
+{
+    const int64_t *x = n->in[0].desc.shape.d;
+    int64_t ci = cpu_channels(&n->in[0].desc) / 16, co = cpu_channels(&n->out[0].desc) / 16;
+    return (cpu_wino_shape){x[0], turned ? co : ci, turned ? ci : co, x[2], x[3], d->head.threads};
+}
+static cpu_wino_shape weight_shape(const sc_node_param *p, bool turned)
+{
+    int64_t co = cpu_round16(p->desc.shape.d[0]) / 16, ci = cpu_round16(p->desc.shape.d[1]) / 16;
+    return (cpu_wino_shape){.ci = turned ? co : ci, .co = turned ? ci : co};
+}
+static void fill_weights(cpu_device *d, const sc_node_param *p, void *data)
+{
+    cpu_wino_shape s = weight_shape(p, false);
+    cpu_wino_weights(d->k.wino, &s, p->value, false, data);
+}
+static void fill_turned(cpu_device *d, const sc_node_param *p, void *data)
+{
+    cpu_wino_shape s = weight_shape(p, true);
+    cpu_wino_weights(d->k.wino, &s, p->value, true, data);
+}
+static sc_status wino_copy(cpu_device *d, const sc_op_node *n, bool turned, cpu_copy **out)
+{
+    cpu_wino_shape s = weight_shape(&n->params[0], turned);
+    return cpu_copy_make(d, &n->params[0], turned ? fill_turned : fill_weights,
+                         (size_t)cpu_wino_weight_elements(&s) * sizeof(uint16_t), out);
+}
+/* Scratch of the directions that go by Winograd. */
+static size_t wino_memory(const cpu_device *d, const sc_op_node *n)
+{
+    size_t bytes = 0;
+    cpu_wino_shape there = wino_shape(d, n, false), back = wino_shape(d, n, true);
+    if (wino_uses(d, n, CPU_WINO_FORWARD))
+        bytes = larger(bytes, cpu_wino_apply_scratch(&there));
+    if (n->training && wino_uses(d, n, CPU_WINO_DATA))
+        bytes = larger(bytes, cpu_wino_apply_scratch(&back));
+    if (n->training && wino_uses(d, n, CPU_WINO_WEIGHTS))
+        bytes = larger(bytes, cpu_wino_gradient_scratch(&there));
+    return bytes;
+}
+
 static sc_status conv_memory(cpu_device *d, const sc_op_node *n, size_t *saved, size_t *scratch)
 {
     (void)saved;
@@ -98,7 +153,7 @@ static sc_status conv_memory(cpu_device *d, const sc_op_node *n, size_t *saved, 
     conv_shape s = shape_of(d, n);
     dnnl_primitive_desc_t fwd, pd;
     SC_TRY(forward_pd(d, n, &s, &fwd));
-    size_t bytes = cpu_align(cpu_scratchpad(fwd));
+    size_t bytes = larger(cpu_align(cpu_scratchpad(fwd)), wino_memory(d, n));
     sc_status status = SC_OK;
     if (n->training) {
         /* No input gradient may be wanted, and then it need not be possible. */
@@ -196,6 +251,26 @@ static sc_status prepare_weights(cpu_device *d, const sc_op_node *n, const conv_
     return cpu_primitive_bind(d, &c->weights_reorder, DNNL_ARG_TO, &s->flat, n->params[0].grad);
 }
 
+static sc_status prepare_directions(cpu_device *d, const sc_op_node *n, const conv_shape *s,
+                                    conv *c, dnnl_primitive_desc_t fwd)
+{
+    const bool backward = n->training && n->out[0].grad;
+    const bool bias = n->n_params > 1 && n->params[1].grad;
+    const bool data = backward && n->in[0].grad, weights = backward && (n->params[0].grad || bias);
+    c->wino = d->k.wino;
+    c->there = wino_shape(d, n, false);
+    c->back = wino_shape(d, n, true);
+    c->wino_forward = wino_uses(d, n, CPU_WINO_FORWARD);
+    c->wino_data = data && wino_uses(d, n, CPU_WINO_DATA);
+    c->wino_weights = weights && wino_uses(d, n, CPU_WINO_WEIGHTS);
+    SC_TRY(c->wino_forward ? wino_copy(d, n, false, &c->forward_copy)
+                           : prepare_forward(d, n, s, c, fwd));
+    if (data)
+        SC_TRY(c->wino_data ? wino_copy(d, n, true, &c->data_copy) : prepare_data(d, n, s, c, fwd));
+    if (weights && !c->wino_weights)
+        SC_TRY(prepare_weights(d, n, s, c, fwd));
+    return SC_OK;
+}
 static sc_status conv_prepare(cpu_device *d, const sc_op_node *n, void **state)
 {
     conv *c = sc_alloc(1, sizeof *c);
@@ -208,13 +283,7 @@ static sc_status conv_prepare(cpu_device *d, const sc_op_node *n, void **state)
     dnnl_primitive_desc_t fwd;
     sc_status status = forward_pd(d, n, &s, &fwd);
     if (status == SC_OK) {
-        status = prepare_forward(d, n, &s, c, fwd);
-        bool backward = n->training && n->out[0].grad;
-        if (status == SC_OK && backward && n->in[0].grad)
-            status = prepare_data(d, n, &s, c, fwd);
-        const bool bias = n->n_params > 1 && n->params[1].grad;
-        if (status == SC_OK && backward && (n->params[0].grad || bias))
-            status = prepare_weights(d, n, &s, c, fwd);
+        status = prepare_directions(d, n, &s, c, fwd);
         dnnl_primitive_desc_destroy(fwd);
     }
     if (status != SC_OK) {
@@ -231,6 +300,11 @@ static sc_status conv_forward(cpu_device *d, const sc_op_node *n, void *state)
         return SC_OK;
     if (c->forward_copy)
         SC_TRY(cpu_copy_refresh(d, &n->params[0], c->forward_copy));
+    if (c->wino_forward) {
+        cpu_wino_apply(c->wino, &c->there, n->in[0].data, cpu_copy_data(c->forward_copy),
+                       n->out[0].data, false, n->scratch);
+        return SC_OK;
+    }
     return cpu_primitive_run(d, &c->forward);
 }
 static sc_status conv_backward(cpu_device *d, const sc_op_node *n, void *state)
@@ -243,14 +317,20 @@ static sc_status conv_backward(cpu_device *d, const sc_op_node *n, void *state)
                          cpu_param_elements(&d->head, &n->params[i].desc) * sizeof(float));
         return SC_OK;
     }
+    if (c->wino_weights)
+        cpu_wino_gradient(c->wino, &c->there, n->in[0].data, n->out[0].grad, n->params[0].grad,
+                          n->scratch);
     if (c->weights.p)
         SC_TRY(cpu_primitive_run(d, &c->weights));
     if (c->weights_reorder.p)
         SC_TRY(cpu_primitive_run(d, &c->weights_reorder));
-    if (!c->data.p)
-        return SC_OK;
     if (c->data_copy)
         SC_TRY(cpu_copy_refresh(d, &n->params[0], c->data_copy));
+    if (c->wino_data)
+        cpu_wino_apply(c->wino, &c->back, n->out[0].grad, cpu_copy_data(c->data_copy),
+                       n->in[0].grad, n->in[0].accumulate, n->scratch);
+    if (!c->data.p)
+        return SC_OK;
     SC_TRY(cpu_primitive_run(d, &c->data));
     if (c->data_temporary) {
         bool bf = cpu_bf16(d, &n->in[0].desc);
