@@ -1,4 +1,4 @@
-/* Whole training steps of the small SuperCLIP model: the CPU backend against `ref` from the same
+/* Whole training steps of the small SuperCLIP model: a backend against `ref` from the same
  * initial values, through nn and model as the trainer uses them.
  *
  * fp32: the loss within 1e-5 after one step and 3e-3 within three. bf16: through BatchNorm over a
@@ -14,6 +14,11 @@
 #include <string.h>
 
 #include <cmocka.h>
+
+#ifndef SC_TESTED /* tests/cuda runs this file too */
+#define SC_TESTED sc_backend_cpu
+#endif
+const sc_backend *SC_TESTED(void);
 
 enum { BATCH = 7, SIDE = 68, SIZE = 64, TEXTS = 5, CLASSES = 4, LENGTH = 6, STEPS = 3 };
 
@@ -165,7 +170,7 @@ static void compare_gradients(const outcome *got, const outcome *want, double ea
 static void test_fp32(void **state)
 {
     (void)state;
-    outcome want = run(sc_backend_ref(), SC_FP64, NULL), got = run(sc_backend_cpu(), SC_FP32, NULL);
+    outcome want = run(sc_backend_ref(), SC_FP64, NULL), got = run(SC_TESTED(), SC_FP32, NULL);
     compare_gradients(&got, &want, 5e-5, 1e-5);
     for (int k = 0; k < STEPS; k++)
         for (int i = 0; i < 3; i++) {
@@ -182,7 +187,7 @@ static void test_bf16(void **state)
 {
     (void)state;
     bool fell_back = false;
-    outcome got = run(sc_backend_cpu(), SC_BF16_MIXED, &fell_back);
+    outcome got = run(SC_TESTED(), SC_BF16_MIXED, &fell_back);
     if (fell_back) {
         sc_tensor_set_free(&got.gradients);
         skip();

@@ -29,8 +29,6 @@ void shim_set_order(int descending);
 /* The newest fault of this host thread ("" when there was none), and forgetting it. */
 const char *shim_fault(void);
 void shim_clear_fault(void);
-/* Device memory can be touched by device work only; 0 as it begins. */
-void shim_guard(int on);
 /* Launches, and device allocations alive, of the whole process. */
 long shim_launches(void);
 long shim_allocations(void);
