@@ -34,7 +34,7 @@ typedef enum sc_param_kind {
     SC_PARAM_COUNTER /* one int64 on the host, kept by nn: num_batches_tracked */
 } sc_param_kind;
 typedef struct sc_param_desc {
-    sc_op op;       /* the op that uses it, which decides its private layout */
+    sc_op op;       /* the op that uses it, which decides its private layout; SC_OP_COUNT: none does */
     int slot;       /* its place among that op's params */
     sc_param_kind kind;
     sc_shape shape; /* PyTorch's */
@@ -94,10 +94,14 @@ typedef struct sc_attrs {
  *                 of a residual stream
  *  scale_channels x [n,C,H,W], s [n,C] -> x s, kind of x (squeeze-excite)
  *  layer_norm     over the last dimension, biased variance; params weight, bias
- *  embed          in0 INT32 tokens [T,L]; param0 table [V,W], param1 positions [ctx,W] -> EXACT [T,L,W]
- *  attention      qkv [T,L,3W] (q, k, v one behind the other), causal, heads -> [T,L,W];
- *                 scale 1/sqrt(W/heads)
- *  select_row     x [T,L,W], in1 INT32 [T] -> [T,W]
+ *  embed          in0 INT32 tokens [T,L]; param0 table [V,W], param1 positions [ctx,W], optional param2
+ *                 types [K,W], of which row 0 is added everywhere -> EXACT [T,L,W]
+ *  prepend        x [n,L,W]; param0 one row (W numbers), param1 positions ((L+1) W numbers) -> EXACT
+ *                 [n,L+1,W]: the row, then x, plus positions
+ *  attention      either qkv [T,L,3W] (q, k, v one behind the other), causal; or q, k, v [T,L,W] of one kind,
+ *                 every position seeing all, with an optional in3 INT32 [T]: the last position that counts,
+ *                 those behind it are not seen and give 0. heads -> [T,L,W]; scale 1/sqrt(W/heads)
+ *  select_row     x [T,L,W], optional in1 INT32 [T] (without it: row 0) -> [T,W]
  *  l2_normalize   x / max(|x|_2, 1e-12) over the last dimension -> EXACT
  *  group_mean     x [T,E], in1 INT32 group of each row [T] -> EXACT [G,E]: mean of the rows of each group
  *                 (every group has one or more rows)

@@ -41,6 +41,8 @@ sc_status sc_graph_status(const sc_graph *g);
 sc_param sc_weight(sc_graph *g, const char *name, sc_shape shape, sc_init init, bool trainable);
 sc_param sc_buffer(sc_graph *g, const char *name, sc_shape shape, sc_init init);
 sc_param sc_counter(sc_graph *g, const char *name); /* int64 scalar: counts training forwards */
+/* A weight of the state dict that no op reads (a pooler's): kept, initialised, never trained. */
+void sc_unused_weight(sc_graph *g, const char *name, sc_shape shape, sc_init init);
 
 sc_value sc_input(sc_graph *g, const char *name, sc_kind kind, sc_rows_kind rows, sc_shape shape);
 /* Keeps a value readable after a run (sc_program_read), under a name. */
@@ -77,9 +79,13 @@ sc_value sc_channel_norm(sc_graph *g, sc_value x, sc_param weight, sc_param bias
 sc_value sc_layer_scale(sc_graph *g, sc_value x, sc_value h, sc_param gamma);
 sc_value sc_scale_channels(sc_graph *g, sc_value x, sc_value scale);
 sc_value sc_layer_norm(sc_graph *g, sc_value x, sc_param weight, sc_param bias, double eps);
-sc_value sc_embed(sc_graph *g, sc_value tokens, sc_param table, sc_param positions);
-sc_value sc_attention(sc_graph *g, sc_value qkv, int heads);
-sc_value sc_select_row(sc_graph *g, sc_value x, sc_value index);
+/* The same, EXACT: where the normalised values are the residual stream. */
+sc_value sc_layer_norm_exact(sc_graph *g, sc_value x, sc_param weight, sc_param bias, double eps);
+sc_value sc_embed(sc_graph *g, sc_value tokens, sc_param table, sc_param positions, sc_param types);
+sc_value sc_prepend(sc_graph *g, sc_value x, sc_param row, sc_param positions);
+sc_value sc_attention(sc_graph *g, sc_value qkv, int heads); /* causal */
+sc_value sc_full_attention(sc_graph *g, sc_value q, sc_value k, sc_value v, sc_value last, int heads);
+sc_value sc_select_row(sc_graph *g, sc_value x, sc_value index); /* index.id < 0: the first row */
 sc_value sc_l2_normalize(sc_graph *g, sc_value x);
 sc_value sc_group_mean(sc_graph *g, sc_value x, sc_value group, int64_t groups);
 sc_value sc_all_gather(sc_graph *g, sc_value x);

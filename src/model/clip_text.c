@@ -97,7 +97,7 @@ sc_value sc_record_clip_text(sc_graph *g, const sc_clip_text_shape *s, sc_value 
                              sc_value text_end, const sc_text_encoder_options *o)
 {
     shell p = declare_shell(g, s, o);
-    sc_value x = sc_embed(g, tokens, p.tokens, p.positions);
+    sc_value x = sc_embed(g, tokens, p.tokens, p.positions, (sc_param){-1});
     for (int i = 0; i < s->layers; i++) {
         block b = declare_block(g, s, i, !o->freeze);
         x = record_block(g, &b, x, s->heads);

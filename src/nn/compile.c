@@ -65,6 +65,8 @@ static sc_status find_params(sc_program *p, const nn_flow *flow)
         if (at < 0)
             return sc_fail(SC_EINTERNAL, "program: the model has no parameter '%s'", from->name);
         const sc_param_desc *d = &p->params->items[at].desc;
+        if (from->unused)
+            continue;
         if (from->node < 0)
             return sc_fail(SC_EINTERNAL, "program: no op uses parameter '%s'", from->name);
         if (!sc_shape_equal(&d->shape, &from->shape) || d->kind != from->kind ||

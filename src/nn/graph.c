@@ -156,6 +156,15 @@ sc_param sc_weight(sc_graph *g, const char *name, sc_shape shape, sc_init init, 
                                     .trainable = trainable});
 }
 
+void sc_unused_weight(sc_graph *g, const char *name, sc_shape shape, sc_init init)
+{
+    declare(g, (graph_param){.name = name,
+                             .kind = SC_PARAM_WEIGHT,
+                             .shape = shape,
+                             .init = init,
+                             .unused = true});
+}
+
 sc_param sc_buffer(sc_graph *g, const char *name, sc_shape shape, sc_init init)
 {
     return declare(

@@ -39,6 +39,7 @@ typedef struct graph_param {
     sc_shape shape;
     sc_init init;
     bool trainable;
+    bool unused;    /* no op will use it */
     int node, slot; /* the op that uses it, -1: none yet */
 } graph_param;
 

@@ -18,6 +18,8 @@ bool nn_takes_gradient(sc_op op, int k)
     case SC_OP_AUGMENT:
     case SC_OP_EMBED:
         return false;
+    case SC_OP_ATTENTION:
+        return k < 3; /* behind q, k, v: an index */
     case SC_OP_SELECT_ROW:
     case SC_OP_GROUP_MEAN:
         return k == 0; /* the other is an index */

@@ -51,16 +51,17 @@ static sc_status describe(sc_params *p, const sc_graph *g, const nn_flow *flow)
     for (int i = 0; i < g->n_params; i++) {
         const graph_param *from = &g->params[i];
         nn_param *item = &p->items[i];
-        if (from->node < 0)
+        if (from->node < 0 && !from->unused)
             return sc_fail(SC_EINTERNAL, "parameter '%s' is declared but no op uses it",
                            from->name);
         item->name = sc_strdup(from->name);
         if (item->name == NULL)
             return SC_ENOMEM;
-        item->desc = (sc_param_desc){g->nodes[from->node].op, from->slot, from->kind, from->shape};
+        const sc_op op = from->unused ? SC_OP_COUNT : g->nodes[from->node].op;
+        item->desc = (sc_param_desc){op, from->slot, from->kind, from->shape};
         item->init = from->init;
         item->trainable = flow->param[i];
-        item->replicated = !nn_node_is_local(g, &g->nodes[from->node]);
+        item->replicated = from->unused || !nn_node_is_local(g, &g->nodes[from->node]);
         item->shared.version = 1;
     }
     return SC_OK;

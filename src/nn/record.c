@@ -28,7 +28,7 @@ bool record_begin(record *r, sc_graph *g, sc_op op, int n_in, const sc_value *in
         }
         r->param[k] = g->params[params[k].id];
         r->node.params[k] = params[k].id;
-        bool repeated = r->param[k].node >= 0;
+        bool repeated = r->param[k].node >= 0 || r->param[k].unused;
         for (int j = 0; j < k; j++)
             repeated |= params[j].id == params[k].id;
         if (repeated) {

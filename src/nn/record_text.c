@@ -49,7 +49,8 @@ sc_value sc_activate(sc_graph *g, sc_value x, sc_activation f)
     return record_output(&r, r.in[0].kind, r.in[0].rows, r.in[0].shape);
 }
 
-sc_value sc_layer_norm(sc_graph *g, sc_value x, sc_param weight, sc_param bias, double eps)
+static sc_value layer_norm(sc_graph *g, sc_value x, sc_param weight, sc_param bias, double eps,
+                           sc_kind kind)
 {
     record r;
     if (!record_begin(&r, g, SC_OP_LAYER_NORM, 1, &x, 2, (sc_param[]){weight, bias}) ||
@@ -61,21 +62,34 @@ sc_value sc_layer_norm(sc_graph *g, sc_value x, sc_param weight, sc_param bias, 
     if (!record_vector(&r, 0, s.d[s.n - 1]) || !record_vector(&r, 1, s.d[s.n - 1]))
         return NO_VALUE;
     r.node.attrs.eps = eps;
-    return record_output(&r, SC_COMPUTE, r.in[0].rows, s);
+    return record_output(&r, kind, r.in[0].rows, s);
 }
 
-sc_value sc_embed(sc_graph *g, sc_value tokens, sc_param table, sc_param positions)
+sc_value sc_layer_norm(sc_graph *g, sc_value x, sc_param weight, sc_param bias, double eps)
+{
+    return layer_norm(g, x, weight, bias, eps, SC_COMPUTE);
+}
+
+sc_value sc_layer_norm_exact(sc_graph *g, sc_value x, sc_param weight, sc_param bias, double eps)
+{
+    return layer_norm(g, x, weight, bias, eps, SC_EXACT);
+}
+
+sc_value sc_embed(sc_graph *g, sc_value tokens, sc_param table, sc_param positions, sc_param types)
 {
     record r;
-    if (!record_begin(&r, g, SC_OP_EMBED, 1, &tokens, 2, (sc_param[]){table, positions}))
+    if (!record_begin(&r, g, SC_OP_EMBED, 1, &tokens, 3, (sc_param[]){table, positions, types}))
         return NO_VALUE;
     const graph_value *x = &r.in[0];
     if (x->kind != SC_INT32 || x->shape.n != 2)
         return record_fail(&r, "input 0 must be int32 tokens [T, L]");
     const sc_shape *t = &r.param[0].shape, *p = &r.param[1].shape;
-    if (r.node.n_params != 2 || t->n != 2 || p->n != 2 || t->d[1] != p->d[1] ||
+    if (r.node.n_params < 2 || t->n != 2 || p->n != 2 || t->d[1] != p->d[1] ||
         p->d[0] < x->shape.d[1])
         return record_fail(&r, "wants a table [V, W] and positions [L or more, W]");
+    const sc_shape *k = &r.param[2].shape;
+    if (r.node.n_params == 3 && (k->n != 2 || k->d[1] != t->d[1]))
+        return record_fail(&r, "wants types [K, W]");
     return record_output(&r, SC_EXACT, x->rows, SC_SHAPE(x->shape.d[0], x->shape.d[1], t->d[1]));
 }
 
@@ -92,11 +106,47 @@ sc_value sc_attention(sc_graph *g, sc_value qkv, int heads)
     return record_output(&r, SC_COMPUTE, r.in[0].rows, SC_SHAPE(s.d[0], s.d[1], s.d[2] / 3));
 }
 
+sc_value sc_full_attention(sc_graph *g, sc_value q, sc_value k, sc_value v, sc_value last,
+                           int heads)
+{
+    record r;
+    const int n_in = last.id >= 0 ? 4 : 3;
+    if (!record_begin(&r, g, SC_OP_ATTENTION, n_in, (sc_value[]){q, k, v, last}, 0, NULL) ||
+        !record_real(&r, 0) || !record_dims(&r, 0, 3) || (n_in == 4 && !record_index(&r, 3)))
+        return NO_VALUE;
+    if (q.id == k.id || q.id == v.id || k.id == v.id)
+        return record_fail(&r, "q, k and v must be three values");
+    for (int i = 1; i < 3; i++)
+        if (!sc_shape_equal(&r.in[i].shape, &r.in[0].shape) || r.in[i].rows != r.in[0].rows ||
+            r.in[i].kind != r.in[0].kind)
+            return record_fail(&r, "q, k and v must be alike");
+    const sc_shape s = r.in[0].shape;
+    if (heads < 1 || s.d[2] % heads != 0)
+        return record_fail(&r, "%d heads do not divide the last dimension", heads);
+    r.node.attrs.heads = heads;
+    return record_output(&r, SC_COMPUTE, r.in[0].rows, s);
+}
+
+sc_value sc_prepend(sc_graph *g, sc_value x, sc_param row, sc_param positions)
+{
+    record r;
+    if (!record_begin(&r, g, SC_OP_PREPEND, 1, &x, 2, (sc_param[]){row, positions}) ||
+        !record_real(&r, 0) || !record_dims(&r, 0, 3))
+        return NO_VALUE;
+    sc_shape s = r.in[0].shape;
+    if (r.node.n_params != 2 || sc_shape_count(&r.param[0].shape) != s.d[2] ||
+        sc_shape_count(&r.param[1].shape) != (s.d[1] + 1) * s.d[2])
+        return record_fail(&r, "wants a row of W numbers and positions of (L + 1) W");
+    s.d[1]++;
+    return record_output(&r, SC_EXACT, r.in[0].rows, s);
+}
+
 sc_value sc_select_row(sc_graph *g, sc_value x, sc_value index)
 {
     record r;
-    if (!record_begin(&r, g, SC_OP_SELECT_ROW, 2, (sc_value[]){x, index}, 0, NULL) ||
-        !record_real(&r, 0) || !record_dims(&r, 0, 3) || !record_index(&r, 1))
+    const int n_in = index.id >= 0 ? 2 : 1;
+    if (!record_begin(&r, g, SC_OP_SELECT_ROW, n_in, (sc_value[]){x, index}, 0, NULL) ||
+        !record_real(&r, 0) || !record_dims(&r, 0, 3) || (n_in == 2 && !record_index(&r, 1)))
         return NO_VALUE;
     sc_shape s = r.in[0].shape;
     return record_output(&r, r.in[0].kind, r.in[0].rows, SC_SHAPE(s.d[0], s.d[2]));

@@ -162,6 +162,39 @@
         .param = {{SC_EXACT, D2(v, w), FILL_NORMAL, 0, 1, false},                       \
                   {SC_EXACT, D2(ctx, w), FILL_NORMAL, 0, 1, false}},                    \
     }
+#define EMBED_TYPED(label, t, l, v, ctx, w)                                             \
+    {                                                                                   \
+        .name = "embed " label, .op = SC_OP_EMBED, .n_in = 1, .n_out = 1, .n_param = 3, \
+        .in = {{SC_INT32, D2(t, l), FILL_INT, v, 0, false}},                            \
+        .out = {{SC_EXACT, D3(t, l, w), FILL_NORMAL, 0, 0, false}},                     \
+        .param = {{SC_EXACT, D2(v, w), FILL_NORMAL, 0, 1, false},                       \
+                  {SC_EXACT, D2(ctx, w), FILL_NORMAL, 0, 1, false},                     \
+                  {SC_EXACT, D2(2, w), FILL_NORMAL, 0, 1, false}},                      \
+    }
+#define PREPEND(label, n, l, w, kx)                                                         \
+    {                                                                                       \
+        .name = "prepend " label, .op = SC_OP_PREPEND, .n_in = 1, .n_out = 1, .n_param = 2, \
+        .in = {{kx, D3(n, l, w), FILL_NORMAL, 0, 1, false}},                                \
+        .out = {{SC_EXACT, D3(n, (l) + 1, w), FILL_NORMAL, 0, 0, false}},                   \
+        .param = {{SC_EXACT, D3(1, 1, w), FILL_NORMAL, 0, 1, false},                        \
+                  {SC_EXACT, D3(1, (l) + 1, w), FILL_NORMAL, 0, 1, false}},                 \
+    }
+#define FULL_ATTENTION(label, t, l, w, h, has_last, kind)                                \
+    {                                                                                    \
+        .name = "attention full " label, .op = SC_OP_ATTENTION, .attrs = {.heads = (h)}, \
+        .n_in = 3 + (has_last), .n_out = 1,                                              \
+        .in = {{kind, D3(t, l, w), FILL_NORMAL, 0, 1, false},                            \
+               {kind, D3(t, l, w), FILL_NORMAL, 0, 1, false},                            \
+               {kind, D3(t, l, w), FILL_NORMAL, 0, 1, false},                            \
+               {SC_INT32, D1(t), FILL_INT, l, 0, false}},                                \
+        .out = {{SC_COMPUTE, D3(t, l, w), FILL_NORMAL, 0, 0, false}},                    \
+    }
+#define SELECT_FIRST(label, t, l, w, kx, ky)                                        \
+    {                                                                               \
+        .name = "select_row " label, .op = SC_OP_SELECT_ROW, .n_in = 1, .n_out = 1, \
+        .in = {{kx, D3(t, l, w), FILL_NORMAL, 0, 1, false}},                        \
+        .out = {{ky, D2(t, w), FILL_NORMAL, 0, 0, false}},                          \
+    }
 #define ATTENTION(label, t, l, w, h)                                                           \
     {                                                                                          \
         .name = "attention " label, .op = SC_OP_ATTENTION, .attrs = {.heads = (h)}, .n_in = 1, \
@@ -341,15 +374,26 @@ static const op_case cases[] = {
 
     EMBED("short texts", 5, 7, 40, 77, 48),
     EMBED("1 token", 1, 1, 3, 1, 17),
+    EMBED_TYPED("with types", 4, 6, 30, 9, 37),
+
+    PREPEND("compute", 3, 9, 48, SC_COMPUTE),
+    PREPEND("odd", 2, 1, 17, SC_EXACT),
 
     ATTENTION("20 tokens", 3, 20, 128, 2),
     ATTENTION("odd", 2, 7, 30, 3),
     ATTENTION("1 token", 2, 1, 32, 2),
     ATTENTION("33 tokens", 1, 33, 64, 1),
     ATTENTION("77 tokens", 1, 77, 48, 3),
+    FULL_ATTENTION("197 patches", 1, 197, 128, 2, 0, SC_COMPUTE),
+    FULL_ATTENTION("odd", 3, 7, 30, 3, 0, SC_COMPUTE),
+    FULL_ATTENTION("exact", 2, 19, 32, 2, 0, SC_EXACT),
+    FULL_ATTENTION("1 position", 2, 1, 20, 1, 0, SC_COMPUTE),
+    FULL_ATTENTION("lengths", 6, 21, 64, 2, 1, SC_COMPUTE),
+    FULL_ATTENTION("odd lengths", 5, 70, 33, 3, 1, SC_COMPUTE),
 
     SELECT("exact", 5, 6, 33, SC_EXACT, SC_EXACT),
     SELECT("to compute", 3, 4, 64, SC_EXACT, SC_COMPUTE),
+    SELECT_FIRST("first", 3, 5, 40, SC_EXACT, SC_EXACT),
 
     L2("exact", 5, 512, SC_EXACT, 1),
     L2("compute", 4, 37, SC_COMPUTE, 30),

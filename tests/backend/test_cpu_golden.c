@@ -64,6 +64,7 @@ static void test_ops(void **state)
 {
     (void)state;
     compare_file(SC_TEST_DIR "/golden/ops.golden", TOLERANCE, 300);
+    compare_file(SC_TEST_DIR "/golden/tokens.golden", TOLERANCE, 60);
 }
 static void test_augment(void **state)
 {

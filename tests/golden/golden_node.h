@@ -71,6 +71,7 @@ static inline sc_kind golden_kind(sc_op op, const golden_tensor *t, bool output)
     case SC_OP_LAYER_NORM:
         return output ? SC_COMPUTE : SC_EXACT;
     case SC_OP_EMBED:
+    case SC_OP_PREPEND:
     case SC_OP_LAYER_SCALE:
     case SC_OP_L2_NORMALIZE:
         return output ? SC_EXACT : SC_COMPUTE;

@@ -69,6 +69,7 @@ static void test_ops(void **state)
 {
     (void)state;
     compare_file(SC_TEST_DIR "/golden/ops.golden", TOLERANCE, 300);
+    compare_file(SC_TEST_DIR "/golden/tokens.golden", TOLERANCE, 60);
 }
 
 static void test_augment(void **state)
@@ -84,8 +85,9 @@ static void test_every_op_has_a_case(void **state)
     (void)state;
     bool seen[SC_OP_COUNT] = {[SC_OP_ALL_GATHER] = true};
     const char *const paths[] = {SC_TEST_DIR "/golden/ops.golden",
+                                 SC_TEST_DIR "/golden/tokens.golden",
                                  SC_TEST_DIR "/golden/augment.golden"};
-    for (int k = 0; k < 2; k++) {
+    for (int k = 0; k < 3; k++) {
         golden_file *f = golden_open(paths[k]);
         assert_non_null(f);
         for (size_t i = 0; i < f->count; i++)

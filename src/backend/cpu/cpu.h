@@ -140,7 +140,7 @@ typedef struct cpu_op {
 extern const cpu_op cpu_op_augment, cpu_op_conv2d, cpu_op_batch_norm, cpu_op_max_pool,
     cpu_op_avg_pool, cpu_op_linear, cpu_op_add, cpu_op_activate, cpu_op_multiply,
     cpu_op_depthwise_conv2d, cpu_op_channel_norm, cpu_op_layer_scale, cpu_op_scale_channels,
-    cpu_op_layer_norm, cpu_op_embed, cpu_op_attention,
+    cpu_op_layer_norm, cpu_op_embed, cpu_op_prepend, cpu_op_attention,
     cpu_op_select_row, cpu_op_l2_normalize, cpu_op_group_mean, cpu_op_all_gather,
     cpu_op_superclip_loss;
 

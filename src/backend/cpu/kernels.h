@@ -45,12 +45,14 @@ typedef struct cpu_pool {
     bool bf;
 } cpu_pool;
 
+/* One text: parts 0 to 2 are q, k, v, whose rows lie `stride` elements apart. */
 typedef struct cpu_attention {
-    const void *qkv, *dy;
-    void *y, *dqkv;
-    int64_t length, width;
+    const void *x[3], *dy;
+    void *y, *dx[3];       /* dx[i] NULL: not wanted */
+    int64_t length, valid; /* positions, those that count */
+    int64_t width, stride;
     int heads;
-    bool bf_qkv, bf_y, bf_dqkv, add;
+    bool causal, bf_x, bf_y, add[3];
     float *work; /* cpu_kernels.attention_floats(length, head width) */
 } cpu_attention;
 

@@ -146,7 +146,10 @@ sc_status cuda_blas(cuda_device *d)
 static sc_status cuda_supports(const sc_device *d, const sc_op_node *n)
 {
     (void)d;
-    if (ops[n->op] == NULL)
+    const bool newer = (n->op == SC_OP_ATTENTION && n->n_in > 1) ||
+                       (n->op == SC_OP_EMBED && n->n_params > 2) ||
+                       (n->op == SC_OP_SELECT_ROW && n->n_in < 2);
+    if (ops[n->op] == NULL || newer)
         return sc_fail(SC_EUNSUPPORTED, "cuda: this op has no kernel in this build");
     return SC_OK;
 }

@@ -1,26 +1,49 @@
-/* attention: causal softmax(q k^T / sqrt(d)) v over heads of width d (Vaswani et al. 2017). */
+/* attention: softmax(q k^T / sqrt(d)) v over heads of width d (Vaswani et al. 2017). */
 #include "ref.h"
 
 #include <math.h>
 #include <string.h>
 
+/* Parts 0 (q), 1 (k) and 2 (v) of a position stand in one row of one input, or in three inputs. */
 typedef struct geometry {
     size_t texts, length, heads, width, d;
+    size_t stride;         /* from a position to the next */
+    const double *part[3]; /* [T, L] rows of `stride` */
+    double *grad[3];       /* NULL: not wanted */
+    const int32_t *last;   /* NULL: all positions count */
+    bool causal;
 } geometry;
 
-static geometry geometry_of(const sc_op_node *n)
+static geometry geometry_of(const sc_op_node *n, bool back)
 {
     const sc_shape *y = &n->out[0].desc.shape;
     size_t heads = (size_t)n->attrs.heads, width = (size_t)y->d[2];
-    return (geometry){(size_t)y->d[0], (size_t)y->d[1], heads, width, width / heads};
+    geometry g = {.texts = (size_t)y->d[0],
+                  .length = (size_t)y->d[1],
+                  .heads = heads,
+                  .width = width,
+                  .d = width / heads,
+                  .stride = n->n_in == 1 ? 3 * width : width,
+                  .last = n->n_in == 4 ? n->in[3].data : NULL,
+                  .causal = n->n_in == 1};
+    for (size_t k = 0; k < 3; k++) {
+        const sc_node_value *from = &n->in[n->n_in == 1 ? 0 : k];
+        size_t at = n->n_in == 1 ? k * width : 0;
+        g.part[k] = (const double *)from->data + at;
+        if (back && (n->n_in == 3 || n->n_in == 4 || k == 0))
+            g.grad[k] = ref_input_grad(from);
+        else if (g.grad[0] != NULL)
+            g.grad[k] = g.grad[0] + at;
+    }
+    return g;
 }
 
 /* saved: the probabilities [T, heads, L, L]; scratch: one row of their gradient */
 static void memory(const sc_op_node *n, size_t *saved, size_t *scratch)
 {
-    geometry g = geometry_of(n);
-    *saved = g.texts * g.heads * g.length * g.length * sizeof(double);
-    *scratch = g.length * sizeof(double);
+    const sc_shape *y = &n->out[0].desc.shape;
+    *saved = (size_t)(y->d[0] * n->attrs.heads * y->d[1] * y->d[1]) * sizeof(double);
+    *scratch = (size_t)y->d[1] * sizeof(double);
 }
 
 static double dot(const double *a, const double *b, size_t n)
@@ -31,61 +54,83 @@ static double dot(const double *a, const double *b, size_t n)
     return sum;
 }
 
-/* Place of part 0 (q), 1 (k) or 2 (v) of position `i` inside a qkv array. */
-static size_t place(const geometry *g, size_t t, size_t i, size_t part, size_t head)
+/* Place of position i inside a part or its gradient. */
+static size_t place(const geometry *g, size_t t, size_t i, size_t head)
 {
-    return ((t * g->length + i) * 3 + part) * g->width + head * g->d;
+    return (t * g->length + i) * g->stride + head * g->d;
+}
+
+/* Positions of text t that count. */
+static size_t count_of(const geometry *g, size_t t)
+{
+    return g->last != NULL ? (size_t)g->last[t] + 1 : g->length;
 }
 
 static void head_forward(const sc_op_node *n, const geometry *g, size_t t, size_t head)
 {
-    const double *qkv = n->in[0].data;
     double scale = 1 / sqrt((double)g->d);
+    size_t count = count_of(g, t);
     for (size_t i = 0; i < g->length; i++) {
         double *p = (double *)n->saved + ((t * g->heads + head) * g->length + i) * g->length;
         double *y = (double *)n->out[0].data + (t * g->length + i) * g->width + head * g->d;
+        const double *q = g->part[0] + place(g, t, i, head);
+        size_t seen = i >= count ? 0 : g->causal ? i + 1 : count;
         double top = -INFINITY, sum = 0;
-        for (size_t j = 0; j <= i; j++) {
-            p[j] = scale * dot(qkv + place(g, t, i, 0, head), qkv + place(g, t, j, 1, head), g->d);
+        for (size_t j = 0; j < seen; j++) {
+            p[j] = scale * dot(q, g->part[1] + place(g, t, j, head), g->d);
             top = fmax(top, p[j]);
         }
-        for (size_t j = 0; j <= i; j++)
+        for (size_t j = 0; j < seen; j++)
             sum += p[j] = exp(p[j] - top);
         memset(y, 0, g->d * sizeof *y);
-        for (size_t j = 0; j <= i; j++) {
+        for (size_t j = 0; j < seen; j++) {
             p[j] /= sum;
-            const double *v = qkv + place(g, t, j, 2, head);
+            const double *v = g->part[2] + place(g, t, j, head);
             for (size_t e = 0; e < g->d; e++)
                 y[e] += p[j] * v[e];
         }
     }
 }
 
-static void head_backward(const sc_op_node *n, const geometry *g, double *dqkv, size_t t,
-                          size_t head)
+static void add_scaled(double *to, const double *from, double by, size_t n)
 {
-    const double *qkv = n->in[0].data;
+    for (size_t e = 0; to != NULL && e < n; e++)
+        to[e] += by * from[e];
+}
+
+static double *grad_at(const geometry *g, size_t part, size_t t, size_t i, size_t head)
+{
+    return g->grad[part] != NULL ? g->grad[part] + place(g, t, i, head) : NULL;
+}
+
+static void head_backward(const sc_op_node *n, const geometry *g, size_t t, size_t head)
+{
     double scale = 1 / sqrt((double)g->d), *dp = n->scratch;
-    for (size_t i = 0; i < g->length; i++) {
+    size_t count = count_of(g, t);
+    for (size_t i = 0; i < count; i++) {
         const double *p = (double *)n->saved + ((t * g->heads + head) * g->length + i) * g->length;
         size_t row = (t * g->length + i) * g->width + head * g->d;
         const double *y = (const double *)n->out[0].data + row;
         const double *dy = (const double *)n->out[0].grad + row;
         double mean = dot(dy, y, g->d); /* = sum over j of p[j] * dp[j] */
-        for (size_t j = 0; j <= i; j++)
-            dp[j] = p[j] * (dot(dy, qkv + place(g, t, j, 2, head), g->d) - mean) * scale;
-        for (size_t j = 0; j <= i; j++)
-            for (size_t e = 0; e < g->d; e++) {
-                dqkv[place(g, t, i, 0, head) + e] += dp[j] * qkv[place(g, t, j, 1, head) + e];
-                dqkv[place(g, t, j, 1, head) + e] += dp[j] * qkv[place(g, t, i, 0, head) + e];
-                dqkv[place(g, t, j, 2, head) + e] += p[j] * dy[e];
-            }
+        size_t seen = g->causal ? i + 1 : count;
+        for (size_t j = 0; j < seen; j++)
+            dp[j] = p[j] * (dot(dy, g->part[2] + place(g, t, j, head), g->d) - mean) * scale;
+        for (size_t j = 0; j < seen; j++) {
+            add_scaled(grad_at(g, 0, t, i, head), g->part[1] + place(g, t, j, head), dp[j], g->d);
+            add_scaled(grad_at(g, 1, t, j, head), g->part[0] + place(g, t, i, head), dp[j], g->d);
+            add_scaled(grad_at(g, 2, t, j, head), dy, p[j], g->d);
+        }
     }
 }
 
 static sc_status forward(const sc_op_node *n)
 {
-    geometry g = geometry_of(n);
+    geometry g = geometry_of(n, false);
+    for (size_t t = 0; g.last != NULL && t < g.texts; t++)
+        if (g.last[t] < 0 || (size_t)g.last[t] >= g.length)
+            return sc_fail(SC_EINTERNAL, "attention: last position %d of text %zu is not in 0..%zu",
+                           g.last[t], t, g.length - 1);
     for (size_t t = 0; t < g.texts; t++)
         for (size_t head = 0; head < g.heads; head++)
             head_forward(n, &g, t, head);
@@ -94,11 +139,10 @@ static sc_status forward(const sc_op_node *n)
 
 static sc_status backward(const sc_op_node *n)
 {
-    geometry g = geometry_of(n);
-    double *dqkv = ref_input_grad(&n->in[0]);
-    for (size_t t = 0; dqkv != NULL && t < g.texts; t++)
+    geometry g = geometry_of(n, true);
+    for (size_t t = 0; t < g.texts; t++)
         for (size_t head = 0; head < g.heads; head++)
-            head_backward(n, &g, dqkv, t, head);
+            head_backward(n, &g, t, head);
     return SC_OK;
 }
 

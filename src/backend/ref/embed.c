@@ -1,4 +1,4 @@
-/* embed and select_row: reading rows by an index. */
+/* embed, prepend and select_row: a sequence's first rows and last reading. */
 #include "ref.h"
 
 #include <string.h>
@@ -17,13 +17,13 @@ static sc_status embed_forward(const sc_op_node *n)
     size_t texts = (size_t)tokens->d[0], length = (size_t)tokens->d[1];
     size_t width = ref_last(&n->out[0].desc.shape);
     const int32_t *token = n->in[0].data;
-    const double *table = ref_param(n, 0), *positions = ref_param(n, 1);
+    const double *table = ref_param(n, 0), *positions = ref_param(n, 1), *types = ref_param(n, 2);
     double *y = n->out[0].data;
     for (size_t i = 0; i < texts * length; i++) {
         SC_TRY(check_index("embed: token", token[i], n->params[0].desc.shape.d[0], i));
         for (size_t e = 0; e < width; e++)
-            y[i * width + e] =
-                table[(size_t)token[i] * width + e] + positions[i % length * width + e];
+            y[i * width + e] = table[(size_t)token[i] * width + e] +
+                               positions[i % length * width + e] + (types != NULL ? types[e] : 0);
     }
     return SC_OK;
 }
@@ -36,27 +36,73 @@ static sc_status embed_backward(const sc_op_node *n)
     const int32_t *token = n->in[0].data;
     const double *dy = n->out[0].grad;
     double *dtable = ref_param_grad(&n->params[0]), *dpositions = ref_param_grad(&n->params[1]);
+    double *dtypes = n->n_params > 2 ? ref_param_grad(&n->params[2]) : NULL;
     for (size_t i = 0; i < texts * length; i++)
         for (size_t e = 0; e < width; e++) {
             if (dtable != NULL)
                 dtable[(size_t)token[i] * width + e] += dy[i * width + e];
             if (dpositions != NULL)
                 dpositions[i % length * width + e] += dy[i * width + e];
+            if (dtypes != NULL)
+                dtypes[e] += dy[i * width + e];
         }
     return SC_OK;
 }
 
 const ref_op ref_embed = {embed_forward, embed_backward, NULL};
 
+static sc_status prepend_forward(const sc_op_node *n)
+{
+    const sc_shape *s = &n->in[0].desc.shape;
+    size_t rows = (size_t)s->d[0], length = (size_t)s->d[1], width = (size_t)s->d[2];
+    const double *x = n->in[0].data, *first = ref_param(n, 0), *positions = ref_param(n, 1);
+    double *y = n->out[0].data;
+    for (size_t r = 0; r < rows; r++)
+        for (size_t i = 0; i <= length; i++, y += width)
+            for (size_t e = 0; e < width; e++)
+                y[e] = positions[i * width + e] +
+                       (i == 0 ? first[e] : x[(r * length + i - 1) * width + e]);
+    return SC_OK;
+}
+
+static sc_status prepend_backward(const sc_op_node *n)
+{
+    const sc_shape *s = &n->in[0].desc.shape;
+    size_t rows = (size_t)s->d[0], length = (size_t)s->d[1], width = (size_t)s->d[2];
+    const double *dy = n->out[0].grad;
+    double *dx = ref_input_grad(&n->in[0]), *dfirst = ref_param_grad(&n->params[0]);
+    double *dpositions = ref_param_grad(&n->params[1]);
+    for (size_t r = 0; r < rows; r++)
+        for (size_t i = 0; i <= length; i++, dy += width)
+            for (size_t e = 0; e < width; e++) {
+                if (dx != NULL && i > 0)
+                    dx[(r * length + i - 1) * width + e] += dy[e];
+                if (dfirst != NULL && i == 0)
+                    dfirst[e] += dy[e];
+                if (dpositions != NULL)
+                    dpositions[i * width + e] += dy[e];
+            }
+    return SC_OK;
+}
+
+const ref_op ref_prepend = {prepend_forward, prepend_backward, NULL};
+
+/* The row of text t that select_row reads: the first one when no index is given. */
+static size_t row_of(const sc_op_node *n, size_t t)
+{
+    return n->n_in > 1 ? (size_t)((const int32_t *)n->in[1].data)[t] : 0;
+}
+
 static sc_status select_row_forward(const sc_op_node *n)
 {
     const sc_shape *x = &n->in[0].desc.shape;
     size_t texts = (size_t)x->d[0], length = (size_t)x->d[1], width = (size_t)x->d[2];
-    const int32_t *index = n->in[1].data;
+    const int32_t *index = n->n_in > 1 ? n->in[1].data : NULL;
     for (size_t t = 0; t < texts; t++) {
-        SC_TRY(check_index("select_row: row", index[t], x->d[1], t));
+        if (index != NULL)
+            SC_TRY(check_index("select_row: row", index[t], x->d[1], t));
         memcpy((double *)n->out[0].data + t * width,
-               (const double *)n->in[0].data + (t * length + (size_t)index[t]) * width,
+               (const double *)n->in[0].data + (t * length + row_of(n, t)) * width,
                width * sizeof(double));
     }
     return SC_OK;
@@ -66,12 +112,11 @@ static sc_status select_row_backward(const sc_op_node *n)
 {
     const sc_shape *x = &n->in[0].desc.shape;
     size_t texts = (size_t)x->d[0], length = (size_t)x->d[1], width = (size_t)x->d[2];
-    const int32_t *index = n->in[1].data;
     const double *dy = n->out[0].grad;
     double *dx = ref_input_grad(&n->in[0]);
     for (size_t t = 0; dx != NULL && t < texts; t++)
         for (size_t e = 0; e < width; e++)
-            dx[(t * length + (size_t)index[t]) * width + e] += dy[t * width + e];
+            dx[(t * length + row_of(n, t)) * width + e] += dy[t * width + e];
     return SC_OK;
 }
 

@@ -21,6 +21,7 @@ static const ref_op *const ops[SC_OP_COUNT] = {
     [SC_OP_SCALE_CHANNELS] = &ref_scale_channels,
     [SC_OP_LAYER_NORM] = &ref_layer_norm,
     [SC_OP_EMBED] = &ref_embed,
+    [SC_OP_PREPEND] = &ref_prepend,
     [SC_OP_ATTENTION] = &ref_attention,
     [SC_OP_SELECT_ROW] = &ref_select_row,
     [SC_OP_L2_NORMALIZE] = &ref_l2_normalize,

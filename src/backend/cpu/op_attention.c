@@ -1,0 +1,128 @@
+/* attention and prepend. */
+#include "cpu.h"
+
+#include <omp.h>
+#include <string.h>
+
+static inline char *offset(const void *p, int64_t i, bool bf)
+{
+    return p ? (char *)(uintptr_t)p + (size_t)i * (bf ? 2 : 4) : NULL;
+}
+
+/* ---- attention: a task a text and head; scratch = work of each thread ---- */
+static int64_t work_floats(const cpu_device *d, const sc_op_node *n)
+{
+    int64_t head = cpu_width(&n->out[0].desc) / n->attrs.heads;
+    return cpu_round16(d->k.attention_floats(n->in[0].desc.shape.d[1], head));
+}
+static sc_status attention_memory(cpu_device *d, const sc_op_node *n, size_t *saved,
+                                  size_t *scratch)
+{
+    (void)saved;
+    *scratch = (size_t)(work_floats(d, n) * d->head.threads) * sizeof(float);
+    return SC_OK;
+}
+
+/* One text. q, k and v stand in one row of input 0, or in inputs 0 to 2. */
+static cpu_attention text_of(const cpu_device *d, const sc_op_node *n, int64_t text, bool back)
+{
+    const int64_t length = n->in[0].desc.shape.d[1], width = cpu_width(&n->out[0].desc);
+    const bool joined = n->n_in == 1, xb = cpu_bf16(d, &n->in[0].desc);
+    cpu_attention a = {.length = length,
+                       .valid = n->n_in == 4 ? ((const int32_t *)n->in[3].data)[text] + 1 : length,
+                       .width = width,
+                       .stride = joined ? 3 * width : width,
+                       .heads = n->attrs.heads,
+                       .causal = joined,
+                       .bf_x = xb,
+                       .bf_y = cpu_bf16(d, &n->out[0].desc)};
+    for (int part = 0; part < 3; part++) {
+        const sc_node_value *x = &n->in[joined ? 0 : part];
+        const int64_t at = text * length * a.stride + (joined ? part * width : 0);
+        a.x[part] = offset(x->data, at, xb);
+        a.dx[part] = back ? offset(x->grad, at, xb) : NULL;
+        a.add[part] = x->accumulate;
+    }
+    a.y = offset(n->out[0].data, text * length * width, a.bf_y);
+    a.dy = back ? offset(n->out[0].grad, text * length * width, a.bf_y) : NULL;
+    return a;
+}
+static void attention_run(cpu_device *d, const sc_op_node *n, bool back)
+{
+    const int64_t texts = n->in[0].desc.shape.d[0], floats = work_floats(d, n);
+    const int heads = n->attrs.heads;
+#pragma omp parallel for schedule(static)
+    for (int64_t t = 0; t < texts * heads; t++) {
+        cpu_attention a = text_of(d, n, t / heads, back);
+        a.work = (float *)n->scratch + omp_get_thread_num() * floats;
+        (back ? d->k.attention_back : d->k.attention)(&a, (int)(t % heads));
+    }
+}
+static sc_status attention_forward(cpu_device *d, const sc_op_node *n, void *state)
+{
+    (void)state;
+    const int32_t *last = n->n_in == 4 ? n->in[3].data : NULL;
+    const int64_t *x = n->in[0].desc.shape.d;
+    for (int64_t t = 0; last && t < x[0]; t++)
+        if (last[t] < 0 || last[t] >= x[1])
+            return sc_fail(SC_EINTERNAL, "cpu: attention: last position %d of %lld", last[t],
+                           (long long)x[1]);
+    attention_run(d, n, false);
+    return SC_OK;
+}
+static sc_status attention_backward(cpu_device *d, const sc_op_node *n, void *state)
+{
+    (void)state;
+    bool wanted = false;
+    for (int i = 0; i < n->n_in; i++)
+        wanted |= n->in[i].grad != NULL;
+    if (wanted)
+        attention_run(d, n, true);
+    return SC_OK;
+}
+const cpu_op cpu_op_attention = {attention_memory, NULL, NULL, attention_forward,
+                                 attention_backward};
+
+/* ---- prepend ---- */
+static sc_status prepend_forward(cpu_device *d, const sc_op_node *n, void *state)
+{
+    (void)state;
+    const int64_t *x = n->in[0].desc.shape.d, length = x[1], width = x[2];
+    const bool xb = cpu_bf16(d, &n->in[0].desc), yb = cpu_bf16(d, &n->out[0].desc);
+    const float *first = n->params[0].value, *positions = n->params[1].value;
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < x[0] * (length + 1); i++) {
+        const int64_t row = i / (length + 1), at = i % (length + 1);
+        const void *from = at == 0 ? (const void *)first
+                                   : offset(n->in[0].data, (row * length + at - 1) * width, xb);
+        d->k.add(offset(n->out[0].data, i * width, yb), yb, from, at > 0 && xb,
+                 positions + at * width, false, width);
+    }
+    return SC_OK;
+}
+/* Threads own positions, so every element is summed in the order of the rows by one of them. */
+static sc_status prepend_backward(cpu_device *d, const sc_op_node *n, void *state)
+{
+    (void)state;
+    const int64_t *x = n->in[0].desc.shape.d, length = x[1], width = x[2];
+    const bool xb = cpu_bf16(d, &n->in[0].desc), yb = cpu_bf16(d, &n->out[0].desc);
+    float *positions = n->params[1].grad, *first = n->params[0].grad;
+#pragma omp parallel for schedule(static)
+    for (int64_t at = 0; at <= length; at++) {
+        float *sums[] = {at == 0 ? first : NULL, positions ? positions + at * width : NULL};
+        for (int k = 0; k < 2; k++)
+            if (sums[k])
+                memset(sums[k], 0, (size_t)width * sizeof(float));
+        for (int64_t row = 0; row < x[0]; row++) {
+            const void *dy = offset(n->out[0].grad, (row * (length + 1) + at) * width, yb);
+            for (int k = 0; k < 2; k++)
+                if (sums[k])
+                    d->k.convert(sums[k], false, dy, yb, width, true);
+            if (at > 0 && n->in[0].grad)
+                d->k.convert(offset(n->in[0].grad, (row * length + at - 1) * width, xb), xb, dy, yb,
+                             width, n->in[0].accumulate);
+        }
+    }
+    return SC_OK;
+}
+const cpu_op cpu_op_prepend = {NULL, NULL, NULL, prepend_forward, prepend_backward};
