@@ -96,6 +96,8 @@ sc_status sc_tensor_set_of(const char *path, const char *key, const sc_object *d
 
 /* metadata: alternating key, value, ..., NULL; may be NULL. */
 sc_status sc_safetensors_save(const char *path, const sc_tensor_set *set, const char *const *metadata);
+/* The same from a reader, with one tensor in memory at a time. */
+sc_status sc_safetensors_write(const char *path, const sc_tensor_reader *r, const char *const *metadata);
 sc_status sc_safetensors_load(const char *path, sc_tensor_set *out);
 
 /* A state dict in a file of any format, told by its content: .pth of every age, a TorchScript archive (its

@@ -69,8 +69,23 @@ static sc_status write_header(sc_json_writer *w, const sc_tensor *const *order, 
     return sc_text_status(&w->text);
 }
 
+/* Where the bytes of a tensor come from: `room` is the caller's to use. */
+typedef struct source {
+    const sc_tensor *items;
+    const sc_tensor_reader *reader; /* NULL: the items have data */
+    void *room;
+} source;
+
+static sc_status bytes_of(const source *from, const sc_tensor *t, const void **bytes)
+{
+    *bytes = from->reader ? from->room : t->data;
+    return from->reader
+               ? from->reader->read(from->reader->ctx, (size_t)(t - from->items), from->room)
+               : SC_OK;
+}
+
 static sc_status write_file(const char *path, const sc_text *header, const sc_tensor *const *order,
-                            size_t n)
+                            size_t n, const source *from)
 {
     sc_atomic_file *f;
     SC_TRY(sc_atomic_open(path, &f));
@@ -80,31 +95,55 @@ static sc_status write_file(const char *path, const sc_text *header, const sc_te
     sc_status status = sc_atomic_write(f, length, sizeof length);
     if (status == SC_OK)
         status = sc_atomic_write(f, header->data, header->len);
-    for (size_t i = 0; i < n && status == SC_OK; i++)
-        status = sc_atomic_write(f, order[i]->data, sc_tensor_bytes(order[i]));
+    for (size_t i = 0; i < n && status == SC_OK; i++) {
+        const void *bytes;
+        status = bytes_of(from, order[i], &bytes);
+        if (status == SC_OK)
+            status = sc_atomic_write(f, bytes, sc_tensor_bytes(order[i]));
+    }
     if (status == SC_OK)
         return sc_atomic_commit(f);
     sc_atomic_abort(f);
     return status;
 }
 
-sc_status sc_safetensors_save(const char *path, const sc_tensor_set *set,
-                              const char *const *metadata)
+static sc_status save(const char *path, const source *from, size_t n, const char *const *metadata)
 {
-    const sc_tensor **order = sc_alloc(set->count, sizeof *order);
+    const sc_tensor **order = sc_alloc(n, sizeof *order);
     if (!order)
         return SC_ENOMEM;
-    for (size_t i = 0; i < set->count; i++)
-        order[i] = &set->items[i];
-    qsort(order, set->count, sizeof *order, by_type_and_name);
+    for (size_t i = 0; i < n; i++)
+        order[i] = &from->items[i];
+    qsort(order, n, sizeof *order, by_type_and_name);
     sc_json_writer w;
     sc_jw_init(&w);
-    sc_status status = write_header(&w, order, set->count, metadata);
+    sc_status status = write_header(&w, order, n, metadata);
     if (status != SC_OK)
         sc_fail_prefix(status, "%s", path);
     else
-        status = write_file(path, &w.text, order, set->count);
+        status = write_file(path, &w.text, order, n, from);
     sc_jw_free(&w);
     free(order);
+    return status;
+}
+
+sc_status sc_safetensors_save(const char *path, const sc_tensor_set *set,
+                              const char *const *metadata)
+{
+    return save(path, &(source){.items = set->items}, set->count, metadata);
+}
+
+sc_status sc_safetensors_write(const char *path, const sc_tensor_reader *r,
+                               const char *const *metadata)
+{
+    size_t most = 0;
+    for (size_t i = 0; i < r->count; i++)
+        if (sc_tensor_bytes(&r->items[i]) > most)
+            most = sc_tensor_bytes(&r->items[i]);
+    void *room = sc_alloc(most, 1);
+    if (!room)
+        return sc_fail_prefix(SC_ENOMEM, "%s", path);
+    sc_status status = save(path, &(source){r->items, r, room}, r->count, metadata);
+    free(room);
     return status;
 }

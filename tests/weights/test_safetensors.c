@@ -1,6 +1,44 @@
 /* safetensors both ways; headers that lie. */
 #include "weights_test.h"
 
+static sc_status read_item(void *ctx, size_t i, void *dst)
+{
+    const sc_tensor *t = &((const sc_tensor_set *)ctx)->items[i];
+    memcpy(dst, t->data, sc_tensor_bytes(t));
+    return SC_OK;
+}
+
+static sc_status read_none(void *ctx, size_t i, void *dst)
+{
+    (void)ctx, (void)dst;
+    return sc_fail(SC_EIO, "tensor %zu cannot be had", i);
+}
+
+/* And one that fails leaves the file that was there. */
+static void a_reader_gives_the_same_bytes(void **state)
+{
+    (void)state;
+    char *path = temporary_path("reader.safetensors"), *first, *again;
+    sc_tensor_set s;
+    size_t n, m;
+    assert_int_equal(sc_safetensors_load(SC_TEST_DIR "/golden/weights_hf.safetensors", &s), SC_OK);
+    assert_int_equal(sc_safetensors_save(path, &s, NULL), SC_OK);
+    assert_int_equal(sc_read_file(path, 1 << 20, &first, &n), SC_OK);
+    unlink(path);
+    const sc_tensor_reader r = {s.items, s.count, read_item, &s};
+    assert_int_equal(sc_safetensors_write(path, &r, NULL), SC_OK);
+    const sc_tensor_reader none = {s.items, s.count, read_none, NULL};
+    assert_int_equal(sc_safetensors_write(path, &none, NULL), SC_EIO);
+    assert_int_equal(sc_read_file(path, 1 << 20, &again, &m), SC_OK);
+    assert_int_equal(n, m);
+    assert_memory_equal(first, again, n);
+    sc_tensor_set_free(&s);
+    free(first);
+    free(again);
+    unlink(path);
+    free(path);
+}
+
 static void writing_gives_the_bytes_the_library_was_shown(void **state)
 {
     (void)state;
@@ -149,6 +187,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(writing_gives_the_bytes_the_library_was_shown),
+        cmocka_unit_test(a_reader_gives_the_same_bytes),
         cmocka_unit_test(a_file_of_the_library_is_read),
         cmocka_unit_test(headers_that_lie_are_refused),
     };
