@@ -40,6 +40,7 @@ typedef struct sc_encoder_info {
     bool available;      /* false: known, comes with a later version */
     double flops_per_row; /* forward multiply-adds x 2 at 224 px (image) or per token (text) */
     double parameters;
+    int min_img_size; /* image: a smaller one leaves a stage without pixels */
     const char *summary;
     sc_tokenizer_kind tokenizer; /* of a text tower */
 } sc_encoder_info;

@@ -1,4 +1,4 @@
-/* Private to model: what an encoder is, and the two families' recording functions. */
+/* Private to model: what an encoder is, and the families' recording functions. */
 #ifndef SUPERCLIP_MODEL_ENCODERS_H
 #define SUPERCLIP_MODEL_ENCODERS_H
 
@@ -16,19 +16,53 @@ typedef struct sc_clip_text_shape {
     int width, heads, layers, embed;
 } sc_clip_text_shape;
 
-typedef struct sc_encoder {
-    sc_resnet_shape resnet;       /* image */
-    sc_clip_text_shape clip_text; /* text */
-} sc_encoder;
-const sc_encoder *sc_encoder_lookup(const char *name);
+/* Four stages of blocks. */
+typedef struct sc_convnext_shape {
+    int blocks[4], widths[4];
+} sc_convnext_shape;
+
+/* Factors on the widths and depths of EfficientNet-B0. */
+typedef struct sc_efficientnet_shape {
+    double width, depth;
+} sc_efficientnet_shape;
+
+/* The first stage's width, doubled from stage to stage; ratio: of the wide middle of a block. */
+typedef struct sc_starnet_shape {
+    int width, blocks[4], ratio;
+} sc_starnet_shape;
 
 typedef struct sc_image_encoder_options {
-    int embed_dim;
     bool freeze, freeze_bn;
 } sc_image_encoder_options;
-/* x [n,3,S,S] -> unit features EXACT [n,embed_dim]. */
-sc_value sc_record_resnet(sc_graph *g, const sc_resnet_shape *shape, sc_value x,
-                          const sc_image_encoder_options *o);
+/* What an image tower ends with, in front of the projection to embed_dim: [n,width]. */
+typedef struct sc_pooled {
+    sc_value x;
+    int width;
+} sc_pooled;
+
+typedef struct sc_encoder sc_encoder;
+struct sc_encoder {
+    /* image: x [n,3,S,S], S of min_img_size or more, with this row's shape; NULL: a text tower */
+    sc_pooled (*image)(sc_graph *g, const sc_encoder *e, sc_value x,
+                       const sc_image_encoder_options *o);
+    union {
+        sc_resnet_shape resnet;
+        sc_convnext_shape convnext;
+        sc_efficientnet_shape efficientnet;
+        sc_starnet_shape starnet;
+        sc_clip_text_shape clip_text;
+    };
+};
+const sc_encoder *sc_encoder_lookup(const char *name);
+
+sc_pooled sc_record_resnet(sc_graph *g, const sc_encoder *e, sc_value x,
+                           const sc_image_encoder_options *o);
+sc_pooled sc_record_convnext(sc_graph *g, const sc_encoder *e, sc_value x,
+                             const sc_image_encoder_options *o);
+sc_pooled sc_record_efficientnet(sc_graph *g, const sc_encoder *e, sc_value x,
+                                 const sc_image_encoder_options *o);
+sc_pooled sc_record_starnet(sc_graph *g, const sc_encoder *e, sc_value x,
+                            const sc_image_encoder_options *o);
 
 typedef struct sc_text_encoder_options {
     int embed_dim, vocabulary, context;

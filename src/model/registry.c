@@ -3,72 +3,80 @@
 
 #include "encoders.h"
 
-/* One row an encoder; KIND(name, flops, parameters, summary, shape).
- * FLOPs: twice the multiply-adds of the convolutions at 224 px, or of a token's matrix products.
- * Parameters: without the projection to embed_dim; text towers with CLIP's 49408 tokens. */
-#define BASIC(...)                       \
-    {                                    \
-        .resnet = { false, __VA_ARGS__ } \
-    }
-#define BOTTLENECK(...)                 \
-    {                                   \
-        .resnet = { true, __VA_ARGS__ } \
-    }
-#define CLIP(...)                    \
-    {                                \
-        .clip_text = { __VA_ARGS__ } \
-    }
+/* One row an encoder; KIND(name, [smallest img_size,] flops, parameters, summary, shape).
+ * FLOPs: twice the multiply-adds of convolutions and matrices at 224 px, or of a token's matrix
+ * products. Parameters: without the projection to embed_dim; text towers with CLIP's 49408 tokens.
+ */
 #define B(...)      \
     {               \
         __VA_ARGS__ \
     }
+#define BASIC(...) B(.image = sc_record_resnet, .resnet = {false, __VA_ARGS__})
+#define BOTTLENECK(...) B(.image = sc_record_resnet, .resnet = {true, __VA_ARGS__})
+#define CONVNEXT(...) B(.image = sc_record_convnext, .convnext = {__VA_ARGS__})
+#define EFFICIENTNET(...) B(.image = sc_record_efficientnet, .efficientnet = {__VA_ARGS__})
+#define STARNET(...) B(.image = sc_record_starnet, .starnet = {__VA_ARGS__})
+#define CLIP(...) B(.clip_text = {__VA_ARGS__})
 #define WIDE B(64, 128, 256, 512)
-#define ENCODER_TABLE                                                                            \
-    IMAGE("resnet18", 3.63e9, 11176512, "torchvision ResNet-18", BASIC(64, B(2, 2, 2, 2), WIDE)) \
-    IMAGE("resnet34", 7.33e9, 21284672, "torchvision ResNet-34", BASIC(64, B(3, 4, 6, 3), WIDE)) \
-    IMAGE("resnet50", 8.17e9, 23508032, "torchvision ResNet-50",                                 \
-          BOTTLENECK(64, B(3, 4, 6, 3), WIDE))                                                   \
-    IMAGE("resnet101", 15.60e9, 42500160, "torchvision ResNet-101",                              \
-          BOTTLENECK(64, B(3, 4, 23, 3), WIDE))                                                  \
-    IMAGE("resnet152", 23.03e9, 58143808, "torchvision ResNet-152",                              \
-          BOTTLENECK(64, B(3, 8, 36, 3), WIDE))                                                  \
-    IMAGE("resnet-tiny", 0.158e9, 309456,                                                        \
-          "narrow ResNet, one block a stage: tests and first tries",                             \
-          BASIC(16, B(1, 1, 1, 1), B(16, 32, 64, 128)))                                          \
-    TEXT("clip:ViT-B/32", 75.5e6, 63428096, "OpenAI CLIP text tower, 12 layers of 512",          \
-         CLIP(512, 8, 12, 512))                                                                  \
-    TEXT("clip:ViT-B/16", 75.5e6, 63428096, "OpenAI CLIP text tower, 12 layers of 512",          \
-         CLIP(512, 8, 12, 512))                                                                  \
-    TEXT("clip:ViT-L/14", 169.9e6, 123650304, "OpenAI CLIP text tower, 12 layers of 768",        \
-         CLIP(768, 12, 12, 768))                                                                 \
-    TEXT("clip:RN50", 75.5e6, 63690240,                                                          \
-         "OpenAI CLIP text tower, 12 layers of 512, embedding 1024", CLIP(512, 8, 12, 1024))     \
-    TEXT("clip:tiny", 0.197e6, 3271232, "two layers of 64: tests and first tries",               \
-         CLIP(64, 2, 2, 64))                                                                     \
-    LATER("vit", true, "ViT-B/16 (Hugging Face)")                                                \
-    LATER("convnext-tiny", true, "timm ConvNeXt-T")                                              \
-    LATER("convnext-small", true, "timm ConvNeXt-S")                                             \
-    LATER("convnext-base", true, "timm ConvNeXt-B")                                              \
-    LATER("efficientnet-b0", true, "timm EfficientNet-B0")                                       \
-    LATER("efficientnet-b1", true, "timm EfficientNet-B1")                                       \
-    LATER("efficientnet-b2", true, "timm EfficientNet-B2")                                       \
-    LATER("efficientnet-b3", true, "timm EfficientNet-B3")                                       \
-    LATER("starnet_s1", true, "StarNet-S1")                                                      \
-    LATER("starnet_s2", true, "StarNet-S2")                                                      \
-    LATER("starnet_s3", true, "StarNet-S3")                                                      \
-    LATER("starnet_s4", true, "StarNet-S4")                                                      \
+#define ENCODER_TABLE                                                                              \
+    IMAGE("resnet18", 1, 3.63e9, 11176512, "torchvision ResNet-18",                                \
+          BASIC(64, B(2, 2, 2, 2), WIDE))                                                          \
+    IMAGE("resnet34", 1, 7.33e9, 21284672, "torchvision ResNet-34",                                \
+          BASIC(64, B(3, 4, 6, 3), WIDE))                                                          \
+    IMAGE("resnet50", 1, 8.17e9, 23508032, "torchvision ResNet-50",                                \
+          BOTTLENECK(64, B(3, 4, 6, 3), WIDE))                                                     \
+    IMAGE("resnet101", 1, 15.60e9, 42500160, "torchvision ResNet-101",                             \
+          BOTTLENECK(64, B(3, 4, 23, 3), WIDE))                                                    \
+    IMAGE("resnet152", 1, 23.03e9, 58143808, "torchvision ResNet-152",                             \
+          BOTTLENECK(64, B(3, 8, 36, 3), WIDE))                                                    \
+    IMAGE("resnet-tiny", 1, 0.158e9, 309456,                                                       \
+          "narrow ResNet, one block a stage: tests and first tries",                               \
+          BASIC(16, B(1, 1, 1, 1), B(16, 32, 64, 128)))                                            \
+    IMAGE("convnext-tiny", 32, 8.910e9, 27820128, "timm ConvNeXt-T",                               \
+          CONVNEXT(B(3, 3, 9, 3), B(96, 192, 384, 768)))                                           \
+    IMAGE("convnext-small", 32, 17.366e9, 49454688, "timm ConvNeXt-S",                             \
+          CONVNEXT(B(3, 3, 27, 3), B(96, 192, 384, 768)))                                          \
+    IMAGE("convnext-base", 32, 30.707e9, 87566464, "timm ConvNeXt-B",                              \
+          CONVNEXT(B(3, 3, 27, 3), B(128, 256, 512, 1024)))                                        \
+    IMAGE("convnext-mini", 32, 0.090e9, 115080,                                                    \
+          "narrow ConvNeXt, one block a stage: tests and first tries",                             \
+          CONVNEXT(B(1, 1, 1, 1), B(24, 40, 48, 72)))                                              \
+    IMAGE("efficientnet-b0", 1, 0.769e9, 4007548, "timm EfficientNet-B0", EFFICIENTNET(1.0, 1.0))  \
+    IMAGE("efficientnet-b1", 1, 1.137e9, 6513184, "timm EfficientNet-B1", EFFICIENTNET(1.0, 1.1))  \
+    IMAGE("efficientnet-b2", 1, 1.315e9, 7700994, "timm EfficientNet-B2", EFFICIENTNET(1.1, 1.2))  \
+    IMAGE("efficientnet-b3", 1, 1.922e9, 10696232, "timm EfficientNet-B3", EFFICIENTNET(1.2, 1.4)) \
+    IMAGE("efficientnet-mini", 1, 0.088e9, 331104,                                                 \
+          "narrow, shallow EfficientNet: tests and first tries", EFFICIENTNET(0.35, 0.4))          \
+    IMAGE("starnet_s1", 1, 0.843e9, 2676168, "StarNet-S1", STARNET(24, B(2, 2, 8, 3), 4))          \
+    IMAGE("starnet_s2", 1, 1.088e9, 3425024, "StarNet-S2", STARNET(32, B(1, 2, 6, 2), 4))          \
+    IMAGE("starnet_s3", 1, 1.507e9, 5493792, "StarNet-S3", STARNET(32, B(2, 2, 8, 4), 4))          \
+    IMAGE("starnet_s4", 1, 2.099e9, 7225728, "StarNet-S4", STARNET(32, B(3, 3, 12, 5), 4))         \
+    IMAGE("starnet-mini", 1, 0.065e9, 90224,                                                       \
+          "narrow StarNet, one block a stage: tests and first tries",                              \
+          STARNET(8, B(1, 1, 1, 1), 3))                                                            \
+    TEXT("clip:ViT-B/32", 75.5e6, 63428096, "OpenAI CLIP text tower, 12 layers of 512",            \
+         CLIP(512, 8, 12, 512))                                                                    \
+    TEXT("clip:ViT-B/16", 75.5e6, 63428096, "OpenAI CLIP text tower, 12 layers of 512",            \
+         CLIP(512, 8, 12, 512))                                                                    \
+    TEXT("clip:ViT-L/14", 169.9e6, 123650304, "OpenAI CLIP text tower, 12 layers of 768",          \
+         CLIP(768, 12, 12, 768))                                                                   \
+    TEXT("clip:RN50", 75.5e6, 63690240,                                                            \
+         "OpenAI CLIP text tower, 12 layers of 512, embedding 1024", CLIP(512, 8, 12, 1024))       \
+    TEXT("clip:tiny", 0.197e6, 3271232, "two layers of 64: tests and first tries",                 \
+         CLIP(64, 2, 2, 64))                                                                       \
+    LATER("vit", true, "ViT-B/16 (Hugging Face)")                                                  \
     LATER("bert-base-chinese", false, "BERT (Hugging Face)")
 
-#define IMAGE(NAME, FLOPS, PARAMS, SUMMARY, ...) \
-    {NAME, true, true, FLOPS, PARAMS, SUMMARY, SC_TOKENIZER_CLIP},
+#define IMAGE(NAME, SMALLEST, FLOPS, PARAMS, SUMMARY, ...) \
+    {NAME, true, true, FLOPS, PARAMS, SMALLEST, SUMMARY, SC_TOKENIZER_CLIP},
 #define TEXT(NAME, FLOPS, PARAMS, SUMMARY, ...) \
-    {NAME, false, true, FLOPS, PARAMS, SUMMARY, SC_TOKENIZER_CLIP},
-#define LATER(NAME, IS_IMAGE, SUMMARY) {NAME, IS_IMAGE, false, 0, 0, SUMMARY, SC_TOKENIZER_CLIP},
+    {NAME, false, true, FLOPS, PARAMS, 0, SUMMARY, SC_TOKENIZER_CLIP},
+#define LATER(NAME, IS_IMAGE, SUMMARY) {NAME, IS_IMAGE, false, 0, 0, 0, SUMMARY, SC_TOKENIZER_CLIP},
 static const sc_encoder_info infos[] = {ENCODER_TABLE};
 #undef IMAGE
 #undef TEXT
 #undef LATER
-#define IMAGE(NAME, FLOPS, PARAMS, SUMMARY, ...) __VA_ARGS__,
+#define IMAGE(NAME, SMALLEST, FLOPS, PARAMS, SUMMARY, ...) __VA_ARGS__,
 #define TEXT(NAME, FLOPS, PARAMS, SUMMARY, ...) __VA_ARGS__,
 #define LATER(NAME, IS_IMAGE, SUMMARY) {.resnet = {0}},
 static const sc_encoder shapes[] = {ENCODER_TABLE};

@@ -33,9 +33,13 @@ static sc_value record_images(sc_graph *g, const sc_model_spec *s, bool train_ro
     sc_value x = sc_augment_images(g, rows, draws, s->img_size);
     if (dump)
         sc_output(g, "augmented", x);
-    sc_image_encoder_options o = {s->embed_dim, s->freeze_image, s->freeze_bn};
-    x = sc_record_resnet(g, &sc_encoder_lookup(s->image_encoder)->resnet, x, &o);
-    return sc_all_gather(g, x);
+    const sc_encoder *e = sc_encoder_lookup(s->image_encoder);
+    sc_pooled pooled =
+        e->image(g, e, x, &(sc_image_encoder_options){s->freeze_image, s->freeze_bn});
+    sc_linear_params l =
+        sc_declare_linear(g, "image_encoder.projection", pooled.width, s->embed_dim, true);
+    x = sc_linear(g, pooled.x, l.weight, l.bias, (sc_linear_options){.exact = true});
+    return sc_all_gather(g, sc_l2_normalize(g, x));
 }
 
 /* One feature a class: the normalised mean of its texts' unit features. With one text a class the
@@ -75,6 +79,10 @@ static sc_status check_spec(const sc_model_spec *s)
                        "model: embed_dim %d, img_size %d, %d classes, %d texts of up to %d tokens "
                        "(context %d) do not fit together",
                        s->embed_dim, s->img_size, s->classes, s->texts, s->text_length, s->context);
+    const int smallest = sc_encoder_find(s->image_encoder)->min_img_size;
+    if (s->img_size < smallest)
+        return sc_fail(SC_EUSAGE, "img_size %d is too small for image encoder '%s': %d or more",
+                       s->img_size, s->image_encoder, smallest);
     return SC_OK;
 }
 

@@ -247,12 +247,28 @@ static void wrong_names_are_refused(void **state)
     assert_non_null(strstr(sc_message(), "did you mean 'clip:ViT-B/"));
     assert_int_equal(sc_encoder_check("resnet18", false), SC_EUSAGE);
     assert_non_null(strstr(sc_message(), "is an image encoder"));
-    assert_int_equal(sc_encoder_check("convnext-base", true), SC_EUNSUPPORTED);
+    assert_int_equal(sc_encoder_check("convnext_base", true), SC_EUSAGE);
+    assert_non_null(strstr(sc_message(), "did you mean 'convnext-base'"));
     assert_int_equal(sc_encoder_check("bert-base-chinese", false), SC_EUNSUPPORTED);
     size_t n;
     const sc_encoder_info *list = sc_encoder_list(&n);
     for (size_t i = 0; i < n; i++)
         assert_ptr_equal(sc_encoder_find(list[i].name), &list[i]);
+}
+
+/* Four strides of 2 behind patches of 4 pixels leave nothing of an image below 32. */
+static void small_images_are_refused(void **state)
+{
+    (void)state;
+    sc_model_spec spec = spec_of("convnext-mini", "clip:tiny", 16, 514);
+    sc_graph *g;
+    spec.img_size = 31;
+    assert_int_equal(sc_model_record(&spec, SC_MODEL_TRAIN, NULL, &g), SC_EUSAGE);
+    assert_non_null(strstr(sc_message(), "img_size 31 is too small for image encoder"));
+    assert_non_null(strstr(sc_message(), "32 or more"));
+    spec.img_size = 32;
+    assert_int_equal(sc_model_record(&spec, SC_MODEL_TRAIN, NULL, &g), SC_OK);
+    sc_graph_free(g);
 }
 
 /* The registry's counts are what the cost model and --plan use. */
@@ -293,9 +309,8 @@ static void parameter_counts_are_true(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(names_equal_pytorch),
-        cmocka_unit_test(small_model_equals_pytorch),
-        cmocka_unit_test(wrong_names_are_refused),
+        cmocka_unit_test(names_equal_pytorch),       cmocka_unit_test(small_model_equals_pytorch),
+        cmocka_unit_test(wrong_names_are_refused),   cmocka_unit_test(small_images_are_refused),
         cmocka_unit_test(parameter_counts_are_true),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
