@@ -57,9 +57,9 @@ typedef struct app_case {
     sc_class_text *texts;  /* [classes] */
     sc_train_text *tokens; /* [classes] */
     int classes, vocabulary, context;
-    char *identity, *config_json;
-    int first_job; /* its jobs stand together, in fold order */
-    int open_jobs; /* rank 0: not ended yet */
+    char *identity, *unknown, *config_json; /* unknown: see sc_train_options */
+    int first_job;                          /* its jobs stand together, in fold order */
+    int open_jobs;                          /* rank 0: not ended yet */
     int failed_jobs;
     sc_run_log *log; /* rank 0, NULL until jobs start */
 } app_case;

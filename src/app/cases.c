@@ -181,6 +181,7 @@ void app_free_cases(app *a)
             sc_class_texts_free(k->texts, k->classes);
         app_free_weights(k);
         free(k->identity);
+        free(k->unknown);
         free(k->config_json);
         if (k->log)
             sc_run_log_close(k->log);

@@ -16,11 +16,24 @@ static uint32_t hash_tokens(const app_case *k)
     return crc;
 }
 
+/* Keys that are not known: the data's as long as they are not packed, and those of published
+ * weights that are not here any more when a checkpoint stands for them. */
+static sc_status list_unknown(const app *a, app_case *k)
+{
+    bool data = a->sets[k->set].dataset != NULL, resume = a->options.resume_from != NULL;
+    free(k->unknown);
+    k->unknown = sc_format("%s%s%s", data ? "" : "data ",
+                           resume && !k->weights.image.path ? "image_weights_sha256 " : "",
+                           resume && !k->weights.text.path ? "text_weights_sha256" : "");
+    return k->unknown ? SC_OK : SC_ENOMEM;
+}
+
 /* The config's keys, and what only the run knows: the data (null before they are packed), the
  * tokens, where weights came from. */
 static sc_status make_identity(const app *a, app_case *k)
 {
     const sc_dataset *data = a->sets[k->set].dataset;
+    SC_TRY(list_unknown(a, k));
     char *keys = sc_config_identity(k->config);
     sc_json_doc *doc = NULL;
     if (!keys)
@@ -217,18 +230,6 @@ static sc_weight_method weight_method(const char *name)
     return strcmp(name, "inverse_sqrt") == 0 ? SC_INVERSE_SQRT : SC_INVERSE_FREQ;
 }
 
-/* Keys of the identity that are not known: the data's as long as they are not packed, and those of
- * published weights that are not here any more when a checkpoint stands for them. */
-static const char *unknown_keys(const app *a, const app_case *k)
-{
-    bool data = a->sets[k->set].dataset != NULL;
-    bool weights = !a->options.resume_from || k->weights.image.path || k->weights.text.path;
-    if (weights)
-        return data ? NULL : "data";
-    return data ? "image_weights_sha256 text_weights_sha256"
-                : "data image_weights_sha256 text_weights_sha256";
-}
-
 void app_train_options(app *a, int j, const sc_log *log, sc_train_options *o)
 {
     const app_job *job = &a->jobs[j];
@@ -238,7 +239,7 @@ void app_train_options(app *a, int j, const sc_log *log, sc_train_options *o)
         .dir = job->dir,
         .fold = job->fold,
         .identity = k->identity,
-        .unknown = unknown_keys(a, k),
+        .unknown = k->unknown,
         .config_json = k->config_json,
         .dataset = a->sets[k->set].dataset,
         .split = k->overfit ? &k->overfit[job->fold - 1] : &k->folds[job->fold - 1],
