@@ -96,8 +96,9 @@ typedef struct sc_attrs {
  *  layer_norm     over the last dimension, biased variance; params weight, bias
  *  embed          in0 INT32 tokens [T,L]; param0 table [V,W], param1 positions [ctx,W], optional param2
  *                 types [K,W], of which row 0 is added everywhere -> EXACT [T,L,W]
- *  prepend        x [n,L,W]; param0 one row (W numbers), param1 positions ((L+1) W numbers) -> EXACT
- *                 [n,L+1,W]: the row, then x, plus positions
+ *  prepend        x [n,L,W], or an image [n,W,H,W'] whose pixels are the rows, row by row; param0 one row
+ *                 (W numbers), param1 positions ((L+1) W numbers) -> EXACT [n,L+1,W]: the row, then x, plus
+ *                 positions
  *  attention      either qkv [T,L,3W] (q, k, v one behind the other), causal; or q, k, v [T,L,W] of one kind,
  *                 every position seeing all, with an optional in3 INT32 [T]: the last position that counts,
  *                 those behind it are not seen and give 0. heads -> [T,L,W]; scale 1/sqrt(W/heads)

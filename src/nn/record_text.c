@@ -131,9 +131,13 @@ sc_value sc_prepend(sc_graph *g, sc_value x, sc_param row, sc_param positions)
 {
     record r;
     if (!record_begin(&r, g, SC_OP_PREPEND, 1, &x, 2, (sc_param[]){row, positions}) ||
-        !record_real(&r, 0) || !record_dims(&r, 0, 3))
+        !record_real(&r, 0))
         return NO_VALUE;
     sc_shape s = r.in[0].shape;
+    if (s.n != 3 && s.n != 4)
+        return record_fail(&r, "wants an input [n, L, W] or [n, W, H, W']");
+    if (s.n == 4)
+        s = SC_SHAPE(s.d[0], s.d[2] * s.d[3], s.d[1]);
     if (r.node.n_params != 2 || sc_shape_count(&r.param[0].shape) != s.d[2] ||
         sc_shape_count(&r.param[1].shape) != (s.d[1] + 1) * s.d[2])
         return record_fail(&r, "wants a row of W numbers and positions of (L + 1) W");

@@ -179,6 +179,14 @@
         .param = {{SC_EXACT, D3(1, 1, w), FILL_NORMAL, 0, 1, false},                        \
                   {SC_EXACT, D3(1, (l) + 1, w), FILL_NORMAL, 0, 1, false}},                 \
     }
+#define PREPEND_PIXELS(label, n, c, h, w)                                                   \
+    {                                                                                       \
+        .name = "prepend " label, .op = SC_OP_PREPEND, .n_in = 1, .n_out = 1, .n_param = 2, \
+        .in = {{SC_COMPUTE, D4(n, c, h, w), FILL_NORMAL, 0, 1, false}},                     \
+        .out = {{SC_EXACT, D3(n, (h) * (w) + 1, c), FILL_NORMAL, 0, 0, false}},             \
+        .param = {{SC_EXACT, D3(1, 1, c), FILL_NORMAL, 0, 1, false},                        \
+                  {SC_EXACT, D3(1, (h) * (w) + 1, c), FILL_NORMAL, 0, 1, false}},           \
+    }
 #define FULL_ATTENTION(label, t, l, w, h, has_last, kind)                                \
     {                                                                                    \
         .name = "attention full " label, .op = SC_OP_ATTENTION, .attrs = {.heads = (h)}, \
@@ -378,6 +386,8 @@ static const op_case cases[] = {
 
     PREPEND("compute", 3, 9, 48, SC_COMPUTE),
     PREPEND("odd", 2, 1, 17, SC_EXACT),
+    PREPEND_PIXELS("pixels", 2, 48, 4, 3),
+    PREPEND_PIXELS("odd pixels", 3, 21, 2, 5),
 
     ATTENTION("20 tokens", 3, 20, 128, 2),
     ATTENTION("odd", 2, 7, 30, 3),

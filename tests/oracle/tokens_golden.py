@@ -40,6 +40,8 @@ def rows():
     for name, n, length, width in [("patches", 3, 4, 6), ("one", 1, 1, 3)]:
         run(name, "prepend", {}, [randn(n, length, width)], [randn(1, 1, width), randn(1, length + 1, width)],
             lambda x, p, n=n: torch.cat([p[0].expand(n, -1, -1), x[0]], 1) + p[1])
+    run("pixels", "prepend", {}, [randn(2, 7, 3, 2)], [randn(1, 1, 7), randn(1, 7, 7)],
+        lambda x, p: torch.cat([p[0].expand(2, -1, -1), x[0].flatten(2).transpose(1, 2)], 1) + p[1])
     run("first", "select_row", {}, [randn(3, 4, 5)], [], lambda x, _: x[0][:, 0])
 
 

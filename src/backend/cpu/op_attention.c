@@ -83,20 +83,55 @@ static sc_status attention_backward(cpu_device *d, const sc_op_node *n, void *st
 const cpu_op cpu_op_attention = {attention_memory, NULL, NULL, attention_forward,
                                  attention_backward};
 
-/* ---- prepend ---- */
+/* ---- prepend: rows [n, L, W], or the pixels of an image in channel blocks ---- */
+typedef struct pixels {
+    int64_t length, width; /* pixels, channels */
+    int64_t block, planes; /* block = width and one plane for rows */
+} pixels;
+static pixels pixels_of(const cpu_device *d, const sc_op_node *n)
+{
+    const sc_value_desc *x = &n->in[0].desc;
+    if (x->shape.n == 3)
+        return (pixels){x->shape.d[1], x->shape.d[2], x->shape.d[2], 1};
+    return (pixels){x->shape.d[2] * x->shape.d[3], x->shape.d[1], d->k.block,
+                    cpu_channels(x) / d->k.block};
+}
+/* Element of channel block b of pixel `at` of sample `row`. */
+static int64_t pixel(const pixels *p, int64_t row, int64_t at, int64_t b)
+{
+    return ((row * p->planes + b) * p->length + at) * p->block;
+}
+static int64_t block_width(const pixels *p, int64_t b)
+{
+    const int64_t rest = p->width - b * p->block;
+    return rest < p->block ? rest : p->block; /* <= 0: a block of padding */
+}
+static sc_status prepend_memory(cpu_device *d, const sc_op_node *n, size_t *saved, size_t *scratch)
+{
+    (void)d, (void)saved, (void)scratch;
+    const sc_value_desc *x = &n->in[0].desc;
+    if (x->shape.n == 4 && !cpu_blocked(x))
+        return sc_fail(SC_EUNSUPPORTED, "cpu: prepend to images of 4 channels or fewer");
+    return SC_OK;
+}
 static sc_status prepend_forward(cpu_device *d, const sc_op_node *n, void *state)
 {
     (void)state;
-    const int64_t *x = n->in[0].desc.shape.d, length = x[1], width = x[2];
+    const pixels p = pixels_of(d, n);
     const bool xb = cpu_bf16(d, &n->in[0].desc), yb = cpu_bf16(d, &n->out[0].desc);
+    const int64_t rows = n->in[0].desc.shape.d[0];
     const float *first = n->params[0].value, *positions = n->params[1].value;
 #pragma omp parallel for schedule(static)
-    for (int64_t i = 0; i < x[0] * (length + 1); i++) {
-        const int64_t row = i / (length + 1), at = i % (length + 1);
-        const void *from = at == 0 ? (const void *)first
-                                   : offset(n->in[0].data, (row * length + at - 1) * width, xb);
-        d->k.add(offset(n->out[0].data, i * width, yb), yb, from, at > 0 && xb,
-                 positions + at * width, false, width);
+    for (int64_t i = 0; i < rows * (p.length + 1); i++) {
+        const int64_t row = i / (p.length + 1), at = i % (p.length + 1);
+        const float *position = positions + at * p.width;
+        char *y = offset(n->out[0].data, i * p.width, yb);
+        if (at == 0)
+            d->k.add(y, yb, first, false, position, false, p.width);
+        for (int64_t b = 0; at > 0 && b < p.planes && block_width(&p, b) > 0; b++)
+            d->k.add(offset(y, b * p.block, yb), yb,
+                     offset(n->in[0].data, pixel(&p, row, at - 1, b), xb), xb,
+                     position + b * p.block, false, block_width(&p, b));
     }
     return SC_OK;
 }
@@ -104,25 +139,29 @@ static sc_status prepend_forward(cpu_device *d, const sc_op_node *n, void *state
 static sc_status prepend_backward(cpu_device *d, const sc_op_node *n, void *state)
 {
     (void)state;
-    const int64_t *x = n->in[0].desc.shape.d, length = x[1], width = x[2];
+    const pixels p = pixels_of(d, n);
     const bool xb = cpu_bf16(d, &n->in[0].desc), yb = cpu_bf16(d, &n->out[0].desc);
+    const sc_node_value *x = &n->in[0];
+    const int64_t rows = x->desc.shape.d[0];
     float *positions = n->params[1].grad, *first = n->params[0].grad;
+    if (x->grad && !x->accumulate && p.planes * p.block > p.width) /* padding stays 0 */
+        cpu_zero(x->grad, (size_t)cpu_count(&x->desc) * (xb ? 2 : 4));
 #pragma omp parallel for schedule(static)
-    for (int64_t at = 0; at <= length; at++) {
-        float *sums[] = {at == 0 ? first : NULL, positions ? positions + at * width : NULL};
+    for (int64_t at = 0; at <= p.length; at++) {
+        float *sums[] = {at == 0 ? first : NULL, positions ? positions + at * p.width : NULL};
         for (int k = 0; k < 2; k++)
             if (sums[k])
-                memset(sums[k], 0, (size_t)width * sizeof(float));
-        for (int64_t row = 0; row < x[0]; row++) {
-            const void *dy = offset(n->out[0].grad, (row * (length + 1) + at) * width, yb);
+                memset(sums[k], 0, (size_t)p.width * sizeof(float));
+        for (int64_t row = 0; row < rows; row++) {
+            char *dy = offset(n->out[0].grad, (row * (p.length + 1) + at) * p.width, yb);
             for (int k = 0; k < 2; k++)
                 if (sums[k])
-                    d->k.convert(sums[k], false, dy, yb, width, true);
-            if (at > 0 && n->in[0].grad)
-                d->k.convert(offset(n->in[0].grad, (row * length + at - 1) * width, xb), xb, dy, yb,
-                             width, n->in[0].accumulate);
+                    d->k.convert(sums[k], false, dy, yb, p.width, true);
+            for (int64_t b = 0; at > 0 && x->grad && b < p.planes && block_width(&p, b) > 0; b++)
+                d->k.convert(offset(x->grad, pixel(&p, row, at - 1, b), xb), xb,
+                             offset(dy, b * p.block, yb), yb, block_width(&p, b), x->accumulate);
         }
     }
     return SC_OK;
 }
-const cpu_op cpu_op_prepend = {NULL, NULL, NULL, prepend_forward, prepend_backward};
+const cpu_op cpu_op_prepend = {prepend_memory, NULL, NULL, prepend_forward, prepend_backward};

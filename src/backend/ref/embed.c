@@ -51,36 +51,49 @@ static sc_status embed_backward(const sc_op_node *n)
 
 const ref_op ref_embed = {embed_forward, embed_backward, NULL};
 
+/* x of prepend: [n, L, W], or an image [n, W, H, W'] whose pixels are the rows. */
+typedef struct rows_of_x {
+    size_t rows, length, width, step_row, step_element; /* steps within a sample */
+} rows_of_x;
+static rows_of_x rows_of(const sc_shape *s)
+{
+    if (s->n == 3)
+        return (rows_of_x){(size_t)s->d[0], (size_t)s->d[1], (size_t)s->d[2], (size_t)s->d[2], 1};
+    const size_t pixels = (size_t)(s->d[2] * s->d[3]);
+    return (rows_of_x){(size_t)s->d[0], pixels, (size_t)s->d[1], 1, pixels};
+}
+static size_t place(const rows_of_x *s, size_t r, size_t i, size_t e)
+{
+    return r * s->length * s->width + i * s->step_row + e * s->step_element;
+}
+
 static sc_status prepend_forward(const sc_op_node *n)
 {
-    const sc_shape *s = &n->in[0].desc.shape;
-    size_t rows = (size_t)s->d[0], length = (size_t)s->d[1], width = (size_t)s->d[2];
+    const rows_of_x s = rows_of(&n->in[0].desc.shape);
     const double *x = n->in[0].data, *first = ref_param(n, 0), *positions = ref_param(n, 1);
     double *y = n->out[0].data;
-    for (size_t r = 0; r < rows; r++)
-        for (size_t i = 0; i <= length; i++, y += width)
-            for (size_t e = 0; e < width; e++)
-                y[e] = positions[i * width + e] +
-                       (i == 0 ? first[e] : x[(r * length + i - 1) * width + e]);
+    for (size_t r = 0; r < s.rows; r++)
+        for (size_t i = 0; i <= s.length; i++, y += s.width)
+            for (size_t e = 0; e < s.width; e++)
+                y[e] = positions[i * s.width + e] + (i == 0 ? first[e] : x[place(&s, r, i - 1, e)]);
     return SC_OK;
 }
 
 static sc_status prepend_backward(const sc_op_node *n)
 {
-    const sc_shape *s = &n->in[0].desc.shape;
-    size_t rows = (size_t)s->d[0], length = (size_t)s->d[1], width = (size_t)s->d[2];
+    const rows_of_x s = rows_of(&n->in[0].desc.shape);
     const double *dy = n->out[0].grad;
     double *dx = ref_input_grad(&n->in[0]), *dfirst = ref_param_grad(&n->params[0]);
     double *dpositions = ref_param_grad(&n->params[1]);
-    for (size_t r = 0; r < rows; r++)
-        for (size_t i = 0; i <= length; i++, dy += width)
-            for (size_t e = 0; e < width; e++) {
+    for (size_t r = 0; r < s.rows; r++)
+        for (size_t i = 0; i <= s.length; i++, dy += s.width)
+            for (size_t e = 0; e < s.width; e++) {
                 if (dx != NULL && i > 0)
-                    dx[(r * length + i - 1) * width + e] += dy[e];
+                    dx[place(&s, r, i - 1, e)] += dy[e];
                 if (dfirst != NULL && i == 0)
                     dfirst[e] += dy[e];
                 if (dpositions != NULL)
-                    dpositions[i * width + e] += dy[e];
+                    dpositions[i * s.width + e] += dy[e];
             }
     return SC_OK;
 }
