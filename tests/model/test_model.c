@@ -1,5 +1,5 @@
 /* The model against PyTorch (tests/oracle/model_golden.py): names, shapes and order of the state
- * dict of every encoder; features, losses and gradients of the small pair on ref.
+ * dict of every encoder; features, losses and gradients of each family's small member on ref.
  */
 #include <math.h>
 #include <setjmp.h>
@@ -108,7 +108,7 @@ static void names_equal_pytorch(void **state)
         sc_graph_free(g);
         models++;
     }
-    assert_int_equal(models, 6);
+    assert_true(models >= 20);
     d->backend->close(d);
     fclose(f);
 }
@@ -117,11 +117,11 @@ static void names_equal_pytorch(void **state)
  */
 
 /* The pixels of tests/oracle/train_oracle.py. */
-static void fill_images(uint8_t *dst, const int32_t *labels, int n)
+static void fill_images(uint8_t *dst, const int32_t *labels, int n, int size)
 {
     for (int i = 0; i < n; i++)
-        for (int y = 0; y < 32; y++)
-            for (int x = 0; x < 32; x++)
+        for (int y = 0; y < size; y++)
+            for (int x = 0; x < size; x++)
                 for (int c = 0; c < 3; c++) {
                     uint32_t noise = (uint32_t)(i * 1000003 + y * 10007 + x * 101 + c * 7);
                     noise = noise * 2654435761u >> 25;
@@ -130,7 +130,8 @@ static void fill_images(uint8_t *dst, const int32_t *labels, int n)
                 }
 }
 
-/* Sums in another order than PyTorch's, in double, over up to 10^5 terms that partly cancel. */
+/* Sums in another order than PyTorch's, in double, over up to 10^5 terms that partly cancel: wholly
+ * in the gradient of a bias in front of a BatchNorm, of which rounding errors are left. */
 static void expect(const char *what, const double *v, int64_t n, const double want[3])
 {
     double sum = 0, square = 0, scale = 0;
@@ -139,7 +140,7 @@ static void expect(const char *what, const double *v, int64_t n, const double wa
         square += v[i] * v[i];
         scale += fabs(v[i]);
     }
-    if (!(fabs(sum - want[0]) <= 1e-10 * (1e-3 + scale)) ||
+    if (!(fabs(sum - want[0]) <= 1e-10 * (1e-2 + scale)) ||
         !(fabs(square - want[1]) <= 1e-10 * (1e-6 + square)) ||
         !(fabs(v[0] - want[2]) <= 1e-10 * (1e-3 + sqrt(square))))
         fail_msg("%s: sum %.17g, squares %.17g, first %.17g; want %.17g, %.17g, %.17g", what, sum,
@@ -158,7 +159,8 @@ static void read_any(sc_program *p, const char *name, double *out)
     assert_int_equal(sc_program_read_grad(p, base, out), SC_OK);
 }
 
-static void write_inputs(sc_program *p)
+#define LARGEST 45
+static void write_inputs(sc_program *p, int size)
 {
     static const int32_t tokens[4][6] = {{512, 64, 321, 513},
                                          {512, 65, 66, 323, 513},
@@ -167,9 +169,9 @@ static void write_inputs(sc_program *p)
     static const int32_t end[4] = {3, 4, 5, 3}, group[4] = {0, 1, 1, 2},
                          labels[6] = {0, 0, 0, 0, 1, 1};
     static const double weights[3] = {0.5, 1, 2};
-    static uint8_t pixels[6 * 32 * 32 * 3];
+    static uint8_t pixels[6 * LARGEST * LARGEST * 3];
     static const sc_augment draws[6];
-    fill_images(pixels, labels, 6);
+    fill_images(pixels, labels, 6, size);
     assert_int_equal(sc_program_write(p, "tokens", tokens), SC_OK);
     assert_int_equal(sc_program_write(p, "text_end", end), SC_OK);
     assert_int_equal(sc_program_write(p, "text_class", group), SC_OK);
@@ -179,11 +181,12 @@ static void write_inputs(sc_program *p)
     assert_int_equal(sc_program_write(p, "labels", labels), SC_OK);
 }
 
-static void compare_with_golden(sc_program *p, const sc_tensor_set *grads)
+static void compare_with_golden(sc_program *p, const sc_tensor_set *grads, const char *golden)
 {
-    FILE *f = fopen(SC_TEST_DIR "/golden/model_tiny.txt", "r");
+    char name[128], path[256];
+    snprintf(path, sizeof path, SC_TEST_DIR "/golden/model_%s.txt", golden);
+    FILE *f = fopen(path, "r");
     assert_non_null(f);
-    char name[128];
     double want[3], buffer[6 * 24];
     size_t seen = 0;
     while (fscanf(f, "%127s %lf %lf %lf", name, &want[0], &want[1], &want[2]) == 4) {
@@ -205,12 +208,33 @@ static void compare_with_golden(sc_program *p, const sc_tensor_set *grads)
     assert_int_equal(seen, grads->count);
 }
 
-static void small_model_equals_pytorch(void **state)
+/* The tower's vectors become 1 + normal of 0.1: as they start, a layer scale of 1e-6 would hide
+ * what lies behind it. */
+static void redraw_vectors(sc_params *p)
 {
-    (void)state;
+    static const char tower[] = "image_encoder.backbone.";
+    sc_tensor_set all;
+    assert_int_equal(sc_params_export(p, &all), SC_OK);
+    for (size_t i = 0; i < all.count; i++) {
+        sc_param_info info = sc_params_info(p, i);
+        float v[2048];
+        if (info.kind != SC_PARAM_WEIGHT || info.shape.n != 1 ||
+            strncmp(info.name, tower, sizeof tower - 1) != 0)
+            continue;
+        assert_in_range(info.shape.d[0], 1, 2048);
+        sc_init_fill(info.name, SC_NORMAL(0.1), 7, info.shape.d[0], v);
+        for (int64_t k = 0; k < info.shape.d[0]; k++)
+            sc_tensor_set_element(&all.items[i], k, (double)(1 + v[k]));
+    }
+    assert_int_equal(sc_params_import(p, &all), SC_OK);
+    sc_tensor_set_free(&all);
+}
+
+static void equals_pytorch(const char *encoder, const char *golden, int size, bool redraw)
+{
     sc_device *d = open_ref();
     sc_comm *one = sc_comm_single();
-    sc_model_spec spec = spec_of("resnet-tiny", "clip:tiny", 24, 514);
+    sc_model_spec spec = spec_of(encoder, "clip:tiny", 24, 514);
     const sc_model_io io = {false, false};
     const int64_t rows[1] = {6};
     sc_graph *g;
@@ -218,22 +242,46 @@ static void small_model_equals_pytorch(void **state)
     sc_program *program;
     sc_tensor_set grads;
     spec.texts = 4;
+    spec.img_size = size;
     assert_int_equal(sc_model_record(&spec, SC_MODEL_TRAIN, &io, &g), SC_OK);
     assert_int_equal(sc_params_create(d, g, &p), SC_OK);
     const sc_program_desc desc = {.graph = g, .rows_local = 6, .rows = rows, .training = true};
     assert_int_equal(sc_programs_compile(d, p, one, &desc, 1, &program), SC_OK);
     assert_int_equal(sc_params_init(p, 42), SC_OK);
-    write_inputs(program);
+    if (redraw)
+        redraw_vectors(p);
+    write_inputs(program, size);
     assert_int_equal(sc_program_forward(program), SC_OK);
     assert_int_equal(sc_program_backward(program), SC_OK);
     assert_int_equal(sc_params_export_gradients(p, &grads), SC_OK);
-    compare_with_golden(program, &grads);
+    compare_with_golden(program, &grads, golden);
     sc_tensor_set_free(&grads);
     sc_program_free(program);
     sc_params_free(p);
     sc_graph_free(g);
     one->free(one);
     d->backend->close(d);
+}
+
+static void resnet_equals_pytorch(void **state)
+{
+    (void)state;
+    equals_pytorch("resnet-tiny", "tiny", 32, false);
+}
+static void convnext_equals_pytorch(void **state)
+{
+    (void)state;
+    equals_pytorch("convnext-mini", "convnext-mini", LARGEST, true);
+}
+static void efficientnet_equals_pytorch(void **state)
+{
+    (void)state;
+    equals_pytorch("efficientnet-mini", "efficientnet-mini", LARGEST, true);
+}
+static void starnet_equals_pytorch(void **state)
+{
+    (void)state;
+    equals_pytorch("starnet-mini", "starnet-mini", LARGEST, true);
 }
 
 static void wrong_names_are_refused(void **state)
@@ -309,9 +357,10 @@ static void parameter_counts_are_true(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(names_equal_pytorch),       cmocka_unit_test(small_model_equals_pytorch),
-        cmocka_unit_test(wrong_names_are_refused),   cmocka_unit_test(small_images_are_refused),
-        cmocka_unit_test(parameter_counts_are_true),
+        cmocka_unit_test(names_equal_pytorch),      cmocka_unit_test(resnet_equals_pytorch),
+        cmocka_unit_test(convnext_equals_pytorch),  cmocka_unit_test(efficientnet_equals_pytorch),
+        cmocka_unit_test(starnet_equals_pytorch),   cmocka_unit_test(wrong_names_are_refused),
+        cmocka_unit_test(small_images_are_refused), cmocka_unit_test(parameter_counts_are_true),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,22 +1,26 @@
-"""Writes tests/golden/model_names.txt and tests/golden/model_tiny.txt.
+"""Writes tests/golden/model_names.txt, model_tiny.txt and model_<name>-mini.txt.
 
     /opt/oracle/bin/python tests/oracle/model_golden.py tests/golden
 
 model_names: for each pair of encoders the state dict of the PyTorch model: the whole list (name and shape)
 for some, its CRC-32C and length for the others. model_tiny: features, losses and gradients of resnet-tiny +
 clip:tiny in double on made-up 8-bit images; of each gradient the sum, the sum of squares and the first
-element.
+element. The others: the same of timm's families, on images of an odd size, the parameters drawn anew so
+that no layer is as good as absent.
 """
 import sys
 
 import torch
 
-from model_oracle import make_model, superclip_loss
+import timm_encoders
+from model_oracle import draw, make_model, superclip_loss
 from train_oracle import CLASS_IDS, images, labels_of, normalise
 
 PAIRS = [("resnet18", "clip:ViT-B/32", 512, 49408, True), ("resnet50", "clip:RN50", 512, 514, True),
          ("resnet34", "clip:ViT-B/16", 256, 514, False), ("resnet101", "clip:ViT-L/14", 512, 514, False),
          ("resnet152", "clip:ViT-L/14", 768, 514, False), ("resnet-tiny", "clip:tiny", 64, 514, True)]
+PAIRS += [(name, "clip:tiny", 64, 514, False) for name in timm_encoders.FULL]
+PAIRS += [(name, "clip:tiny", 64, 514, True) for name in timm_encoders.SMALL]
 
 
 def crc32c(data):
@@ -42,12 +46,22 @@ def write_names(path):
                 f.writelines(lines)
 
 
-def write_tiny(path):
-    model = make_model("resnet-tiny", "clip:tiny", 24, 514)
+def redraw(model):
+    """1 + normal of 0.1 for what was constant, as the C test does."""
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            if name.startswith("image_encoder.backbone") and p.dim() == 1:
+                p.copy_(1 + torch.from_numpy(draw(name, "normal", 0.1, 7, p.numel())))
+
+
+def write_tiny(path, encoder, size):
+    model = make_model(encoder, "clip:tiny", 24, 514)
+    if encoder != "resnet-tiny":
+        redraw(model)
     model.train()
     samples = list(range(6))
     labels = torch.tensor(labels_of(21))[samples]
-    x = model.image_encoder(normalise(images(samples, 32, False)))
+    x = model.image_encoder(normalise(images(samples, size, False)))
     t = model.class_features(CLASS_IDS)
     x.retain_grad()
     t.retain_grad()
@@ -73,4 +87,6 @@ def write_tiny(path):
 
 if __name__ == "__main__":
     write_names(sys.argv[1] + "/model_names.txt")
-    write_tiny(sys.argv[1] + "/model_tiny.txt")
+    write_tiny(sys.argv[1] + "/model_tiny.txt", "resnet-tiny", 32)
+    for encoder in timm_encoders.SMALL:
+        write_tiny(f"{sys.argv[1]}/model_{encoder}.txt", encoder, 45)

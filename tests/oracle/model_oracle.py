@@ -1,5 +1,5 @@
 """The trained model in PyTorch, with the state_dict names of the contract, for the golden scripts and for
-replay_steps.py. Image towers come from torchvision; the text tower is written over nn.MultiheadAttention
+replay_steps.py. Image towers come from torchvision and timm; the text tower is written over nn.MultiheadAttention
 with the names of OpenAI's CLIP.
 """
 from collections import OrderedDict
@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from torch import nn
 from torchvision import models
 from torchvision.models.resnet import BasicBlock
+
+import timm_encoders
 
 CLIP = {  # width, heads, layers, columns of text_projection
     "clip:ViT-B/32": (512, 8, 12, 512), "clip:ViT-B/16": (512, 8, 12, 512),
@@ -41,6 +43,10 @@ class TinyResNet(nn.Module):
 class ImageEncoder(nn.Module):
     def __init__(self, name, embed_dim):
         super().__init__()
+        if timm_encoders.is_timm(name):
+            self.backbone = timm_encoders.make_backbone(name)
+            self.projection = nn.Linear(self.backbone.num_features, embed_dim)
+            return
         net = TinyResNet() if name == "resnet-tiny" else getattr(models, name)(weights=None)
         self.backbone = nn.Sequential(*list(net.children())[:-1])
         self.projection = nn.Linear(net.fc.in_features, embed_dim)
@@ -176,8 +182,11 @@ def draw(name, kind, a, seed, count):
 
 
 def initial_rule(model, name, p):
-    """(kind, a) of a parameter: torchvision's, nn.Linear's and OpenAI CLIP's rules."""
+    """(kind, a) of a parameter: torchvision's, timm's, nn.Linear's and OpenAI CLIP's rules."""
     width, _, layers, columns = model.clip
+    if name.startswith("image_encoder.backbone") and timm_encoders.is_timm(model.encoder):
+        weight = dict(model.named_parameters()).get(name.rsplit(".", 1)[0] + ".weight")
+        return timm_encoders.initial_rule(model.encoder, name, p, weight)
     last = name.rsplit(".", 1)[-1]
     if name == "temperature":
         return "constant", float(p)
@@ -209,7 +218,7 @@ def initial_rule(model, name, p):
 def make_model(image_encoder, text_encoder, embed_dim, vocabulary, temperature=0.07, seed=42, init=True):
     """In double, with the C program's initial values (drawn as floats)."""
     model = SuperCLIP(image_encoder, text_encoder, embed_dim, vocabulary, temperature)
-    model.clip = CLIP[text_encoder]
+    model.encoder, model.clip = image_encoder, CLIP[text_encoder]
     if init:
         with torch.no_grad():
             for name, p in model.named_parameters():
