@@ -31,8 +31,9 @@ static int64_t tile_count(const cpu_wino_shape *s)
 bool cpu_wino_pays(cpu_wino_direction way, const int64_t x[4], const int64_t y[4])
 {
     const int64_t ci = x[1], co = y[1], h = x[2], w = x[3];
-    /* products a pixel: 16 a tile of up to 4, against 9 */
-    if (16 * over(h, 2) * over(w, 2) * 10 > 9 * h * w * 7)
+    /* Products a pixel: 16 a tile of up to 4, against 9. In an image of a single tile most weights
+     * meet one pixel, and the tile's rounding is large beside its product. */
+    if (h < 4 || w < 4 || 16 * over(h, 2) * over(w, 2) * 10 > 9 * h * w * 7)
         return false;
     if (way == CPU_WINO_FORWARD)
         return ci >= 128 && co >= 64;
