@@ -178,6 +178,8 @@ struct sc_backend {
     sc_dtype real;    /* element type of parameters, gradients and moments: SC_F32, or SC_F64 (ref) */
 
     sc_status (*open)(const sc_device_options *o, sc_device **out);
+    /* One of several: the number is taken modulo how many there are. May be NULL: there is one. */
+    sc_status (*open_nth)(const sc_device_options *o, int number, sc_device **out);
     void (*close)(sc_device *d);
 
     /* Zeroed, 64-byte aligned device memory. */
@@ -221,6 +223,10 @@ struct sc_backend {
                        void *m, void *v);
     /* Waits for everything queued. May be NULL (host backends). */
     sc_status (*sync)(sc_device *d);
+    /* Collectives over flat memory of `real`, in the order of the device's work: sum over c; rank 0's to all.
+     * May be NULL, both: the memory is the host's, and c's own functions do it. */
+    sc_status (*sum)(sc_device *d, const sc_comm *c, void *buf, size_t count);
+    sc_status (*share)(sc_device *d, const sc_comm *c, void *buf, size_t count);
 
     /* May be NULL: not known. The most this device does now, measured in well under a second: FLOP a
      * second of multiply-adds in its precision, bytes a second of reading and writing its memory. */
@@ -229,5 +235,8 @@ struct sc_backend {
 
 const sc_backend *sc_backend_ref(void);
 const sc_backend *sc_backend_cpu(void);
+/* The CUDA backend, a library beside the program or in its lib folder, opened once and for good. SC_EUNSUPPORTED
+ * with a line that says why there is none. That a device is there, its open tells. */
+sc_status sc_backend_find_cuda(const sc_backend **out);
 
 #endif

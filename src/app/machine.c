@@ -4,11 +4,64 @@
 
 #include "app.h"
 
+/* Of a node's GPUs: --gpus in turn; alone, the config's gpu_id; else one after the other. */
+static int gpu_number(const app *a)
+{
+    const char *list = a->options.gpus;
+    int count = 1;
+    if (!list)
+        return a->world->comm->size == 1 ? a->options.configs[0].gpu_id : a->world->node_rank;
+    for (const char *p = list; *p; p++)
+        count += *p == ',';
+    for (int skip = a->world->node_rank % count; skip > 0; skip--)
+        list = strchr(list, ',') + 1;
+    return atoi(list);
+}
+
 static sc_status open_device(app *a, bool bf16, const sc_log *log)
 {
     sc_device_options o = {.threads = a->threads, .log = log};
     o.precision = a->backend == sc_backend_ref() ? SC_FP64 : bf16 ? SC_BF16_MIXED : SC_FP32;
-    return a->backend->open(&o, &a->devices[bf16]);
+    return a->backend->open_nth ? a->backend->open_nth(&o, gpu_number(a), &a->devices[bf16])
+                                : a->backend->open(&o, &a->devices[bf16]);
+}
+
+static sc_status open_cuda(app *a, bool bf16)
+{
+    SC_TRY(sc_backend_find_cuda(&a->backend));
+    return open_device(a, bf16, &a->log);
+}
+
+/* The backend by its name; auto is the GPU when every rank has one, and why_not then says why they
+ * have not. */
+static sc_status open_named(app *a, const char *name, bool bf16, char why_not[256])
+{
+    bool lacking = false;
+    if (strcmp(name, "cpu") == 0 || strcmp(name, "ref") == 0) {
+        a->backend = strcmp(name, "ref") == 0 ? sc_backend_ref() : sc_backend_cpu();
+        return open_device(a, bf16, &a->log);
+    }
+    sc_status status = open_cuda(a, bf16);
+    if (strcmp(name, "cuda") == 0)
+        return status == SC_OK ? SC_OK : sc_fail_prefix(status, "--backend cuda");
+    if (status == SC_OK)
+        (void)snprintf(why_not, 256, "not every rank has one");
+    else
+        (void)snprintf(why_not, 256, "%.255s", sc_message());
+    SC_TRY(sc_comm_any(a->world->comm, status != SC_OK, &lacking));
+    if (!lacking) {
+        why_not[0] = '\0';
+        return SC_OK;
+    }
+    if (a->devices[bf16])
+        a->backend->close(a->devices[bf16]);
+    a->devices[bf16] = NULL;
+    if (status != SC_OK && status != SC_EUNSUPPORTED)
+        return status;
+    if (a->options.gpus)
+        return sc_fail(SC_EUNSUPPORTED, "--gpus %s: %s", a->options.gpus, why_not);
+    a->backend = sc_backend_cpu();
+    return open_device(a, bf16, &a->log);
 }
 
 static void drop_line(void *ctx, sc_log_level level, const char *line)
@@ -29,22 +82,14 @@ sc_status app_open_backend(app *a)
 {
     const sc_comm *c = a->world->comm;
     const char *name = a->options.backend;
-    if (strcmp(name, "cuda") == 0)
-        return sc_fail(SC_EUNSUPPORTED,
-                       "--backend cuda comes with a later version; use --backend cpu");
-    if (a->options.gpus)
-        return sc_fail(SC_EUNSUPPORTED,
-                       "--gpus %s: the CUDA backend comes with a later version; leave "
-                       "--gpus out to train on the CPU",
-                       a->options.gpus);
-    a->backend = strcmp(name, "ref") == 0 ? sc_backend_ref() : sc_backend_cpu();
+    char why_not[256] = "";
     a->cores = sc_cores(getenv("OMPI_COMM_WORLD_SIZE") || getenv("PMIX_RANK"));
     a->threads = sc_threads(a->cores, a->world->node_size);
     bool want = false;
     for (int i = 0; i < a->options.configs_count; i++)
         want = want || a->options.configs[i].use_amp;
-    want = want && a->backend != sc_backend_ref();
-    APP_AGREE(a, open_device(a, want, &a->log));
+    want = want && strcmp(name, "ref") != 0;
+    APP_AGREE(a, open_named(a, name, want, why_not));
     sc_device *d = a->devices[want];
     int32_t bf16 = d->precision == SC_BF16_MIXED, lowest = bf16;
     SC_TRY(c->all_reduce(c, &lowest, 1, SC_I32, SC_MIN));
@@ -56,8 +101,8 @@ sc_status app_open_backend(app *a)
     if (bf16 && !lowest)
         sc_info(&a->log,
                 "some ranks' processors have no bfloat16 instructions: all compute in fp32");
-    sc_info(&a->log, "Backend: %s%s", d->description,
-            strcmp(name, "auto") == 0 ? " (this version has no CUDA backend)" : "");
+    sc_info(&a->log, "Backend: %s%s%s%s", d->description, why_not[0] ? " (no GPU: " : "", why_not,
+            why_not[0] ? ")" : "");
     return SC_OK;
 }
 
@@ -72,5 +117,7 @@ double app_flops(const app *a, bool bf16, int threads)
 {
     /* Orders of magnitude seen on current server cores; only ratios matter for choosing a plan. */
     double core = a->backend == sc_backend_ref() ? 0.5e9 : bf16 ? 250e9 : 70e9;
+    if (a->backend->open_nth) /* a GPU: its threads are not what computes */
+        return bf16 ? 200e12 : 30e12;
     return core * threads;
 }

@@ -194,12 +194,14 @@ sc_status sc_params_update(sc_params *p, const sc_adamw *o)
 
 sc_status sc_params_broadcast_buffers(sc_params *p, const sc_comm *c)
 {
-    size_t size = sc_dtype_size(p->device->backend->real);
-    if (p->device->backend->sync != NULL)
-        SC_TRY(p->device->backend->sync(p->device));
-    if (p->elements > p->buffers)
-        SC_TRY(
-            c->broadcast(c, p->values + p->buffers * size, (p->elements - p->buffers) * size, 0));
+    const sc_backend *b = p->device->backend;
+    size_t size = sc_dtype_size(b->real), count = p->elements - p->buffers;
+    void *buffers = p->values + p->buffers * size;
+    if (b->share == NULL && b->sync != NULL)
+        SC_TRY(b->sync(p->device));
+    if (count > 0)
+        SC_TRY(b->share != NULL ? b->share(p->device, c, buffers, count)
+                                : c->broadcast(c, buffers, count * size, 0));
     for (size_t i = 0; i < p->count; i++)
         p->items[i].shared.version += p->items[i].desc.kind == SC_PARAM_BUFFER;
     return SC_OK;

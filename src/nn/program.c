@@ -163,13 +163,16 @@ sc_status sc_program_reduce(sc_program *p)
 {
     sc_dtype real = p->device->backend->real;
     size_t size = sc_dtype_size(real), bucket = BUCKET_BYTES / size;
+    const sc_backend *b = p->device->backend;
     if (p->comm->size == 1)
         return SC_OK;
-    if (p->device->backend->sync != NULL)
-        SC_TRY(p->device->backend->sync(p->device));
+    if (b->sum == NULL && b->sync != NULL)
+        SC_TRY(b->sync(p->device));
     for (size_t at = 0; at < p->params->reduced; at += bucket) {
         size_t n = p->params->reduced - at < bucket ? p->params->reduced - at : bucket;
-        SC_TRY(p->comm->all_reduce(p->comm, p->params->grads + at * size, n, real, SC_SUM));
+        void *piece = p->params->grads + at * size;
+        SC_TRY(b->sum != NULL ? b->sum(p->device, p->comm, piece, n)
+                              : p->comm->all_reduce(p->comm, piece, n, real, SC_SUM));
     }
     return SC_OK;
 }

@@ -123,6 +123,9 @@ sc_status cuda_all_reduce(cuda_device *d, const sc_comm *c, double *buf, size_t 
 sc_status cuda_all_gather(cuda_device *d, const sc_comm *c, const void *send, void *recv,
                           const int64_t *counts, sc_dtype dtype);
 
+sc_status cuda_sum_floats(sc_device *d, const sc_comm *c, void *buf, size_t count);
+sc_status cuda_share_floats(sc_device *d, const sc_comm *c, void *buf, size_t count);
+
 const sc_backend *sc_backend_cuda(void);
 
 #endif

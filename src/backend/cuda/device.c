@@ -65,7 +65,7 @@ static sc_status fill_device(cuda_device *d)
     return cuda_check(sc_cuda_stream_wait(d->stream), "the first copies");
 }
 
-static sc_status cuda_open(const sc_device_options *o, sc_device **out)
+static sc_status cuda_open_nth(const sc_device_options *o, int number, sc_device **out)
 {
     int count = 0, failed = sc_cuda_devices(&count);
     if (failed != 0)
@@ -76,9 +76,11 @@ static sc_status cuda_open(const sc_device_options *o, sc_device **out)
     if (d == NULL)
         return SC_ENOMEM;
     sc_status status = SC_OK;
-    failed = sc_cuda_use(0, &d->facts);
+    number = (int)((unsigned)number % (unsigned)count);
+    failed = sc_cuda_use(number, &d->facts);
     if (failed != 0)
-        status = sc_fail(SC_EUNSUPPORTED, "cuda: device 0: %s", sc_cuda_error_text(failed));
+        status =
+            sc_fail(SC_EUNSUPPORTED, "cuda: device %d: %s", number, sc_cuda_error_text(failed));
     else if (d->facts.major < 8)
         status = sc_fail(SC_EUNSUPPORTED, "cuda: %s is sm_%d%d; sm_80 or newer is needed",
                          d->facts.name, d->facts.major, d->facts.minor);
@@ -92,11 +94,16 @@ static sc_status cuda_open(const sc_device_options *o, sc_device **out)
     d->head.precision = o->precision == SC_BF16_MIXED ? SC_BF16_MIXED : SC_FP32;
     d->head.threads = o->threads;
     d->log = o->log;
-    (void)snprintf(d->head.description, sizeof d->head.description, "cuda: %s, sm_%d%d, %s",
-                   d->facts.name, d->facts.major, d->facts.minor,
+    (void)snprintf(d->head.description, sizeof d->head.description, "cuda: GPU %d, %s, sm_%d%d, %s",
+                   number, d->facts.name, d->facts.major, d->facts.minor,
                    d->head.precision == SC_BF16_MIXED ? "bf16" : "fp32");
     *out = &d->head;
     return SC_OK;
+}
+
+static sc_status cuda_open(const sc_device_options *o, sc_device **out)
+{
+    return cuda_open_nth(o, 0, out);
 }
 
 static sc_status cuda_alloc(sc_device *head, size_t bytes, void **out)
@@ -253,6 +260,7 @@ const sc_backend *sc_backend_cuda(void)
         .name = "cuda",
         .real = SC_F32,
         .open = cuda_open,
+        .open_nth = cuda_open_nth,
         .close = cuda_close,
         .alloc = cuda_alloc,
         .free = cuda_free,
@@ -271,6 +279,8 @@ const sc_backend *sc_backend_cuda(void)
         .backward = cuda_backward,
         .adamw = cuda_adamw,
         .sync = cuda_sync,
+        .sum = cuda_sum_floats,
+        .share = cuda_share_floats,
     };
     return &cuda;
 }

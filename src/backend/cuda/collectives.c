@@ -1,0 +1,75 @@
+/* Collectives of a communicator over host memory, for device buffers. */
+#include "cuda.h"
+
+#include <stdlib.h>
+
+sc_status cuda_reserve_staging(cuda_device *d, size_t bytes)
+{
+    if (bytes <= d->staging_bytes)
+        return SC_OK;
+    char *more = sc_alloc(bytes, 1);
+    if (more == NULL)
+        return SC_ENOMEM;
+    free(d->staging);
+    d->staging = more;
+    d->staging_bytes = bytes;
+    return SC_OK;
+}
+static sc_status bring(cuda_device *d, void *to, const void *from, size_t bytes)
+{
+    if (bytes > 0)
+        CUDA_TRY(sc_cuda_copy(d->stream, to, from, bytes), "a collective's copy");
+    return cuda_check(sc_cuda_stream_wait(d->stream), "the work before a collective");
+}
+sc_status cuda_all_reduce(cuda_device *d, const sc_comm *c, double *buf, size_t count)
+{
+    const size_t bytes = count * sizeof *buf;
+    if (c->size == 1)
+        return SC_OK;
+    if (bytes > d->staging_bytes)
+        return sc_fail(SC_EINTERNAL, "cuda: %zu bytes of staging were not reserved", bytes);
+    SC_TRY(bring(d, d->staging, buf, bytes));
+    SC_TRY(c->all_reduce(c, d->staging, count, SC_F64, SC_SUM));
+    return bring(d, buf, d->staging, bytes);
+}
+sc_status cuda_all_gather(cuda_device *d, const sc_comm *c, const void *send, void *recv,
+                          const int64_t *counts, sc_dtype dtype)
+{
+    const size_t size = sc_dtype_size(dtype);
+    size_t before = 0, all = 0;
+    for (int r = 0; r < c->size; r++) {
+        before += r < c->rank ? (size_t)counts[r] * size : 0;
+        all += (size_t)counts[r] * size;
+    }
+    if (all > d->staging_bytes)
+        return sc_fail(SC_EINTERNAL, "cuda: %zu bytes of staging were not reserved", all);
+    SC_TRY(bring(d, d->staging + before, send, (size_t)counts[c->rank] * size));
+    SC_TRY(c->all_gather(c, d->staging + before, d->staging, counts, dtype));
+    return bring(d, recv, d->staging, all);
+}
+
+/* Flat floats, a piece at a time. Programs are prepared by then, but nn's own calls reserve
+ * nothing. */
+enum { PIECE = 16 << 20 };
+static sc_status in_pieces(cuda_device *d, const sc_comm *c, char *buf, size_t bytes, bool sum)
+{
+    if (c->size == 1)
+        return SC_OK;
+    SC_TRY(cuda_reserve_staging(d, bytes < PIECE ? bytes : PIECE));
+    for (size_t at = 0; at < bytes; at += PIECE) {
+        const size_t n = bytes - at < PIECE ? bytes - at : PIECE;
+        SC_TRY(bring(d, d->staging, buf + at, n));
+        SC_TRY(sum ? c->all_reduce(c, d->staging, n / sizeof(float), SC_F32, SC_SUM)
+                   : c->broadcast(c, d->staging, n, 0));
+        SC_TRY(bring(d, buf + at, d->staging, n));
+    }
+    return SC_OK;
+}
+sc_status cuda_sum_floats(sc_device *d, const sc_comm *c, void *buf, size_t count)
+{
+    return in_pieces((cuda_device *)d, c, buf, count * sizeof(float), true);
+}
+sc_status cuda_share_floats(sc_device *d, const sc_comm *c, void *buf, size_t count)
+{
+    return in_pieces((cuda_device *)d, c, buf, count * sizeof(float), false);
+}
