@@ -37,7 +37,6 @@ sc_status sc_model_record(const sc_model_spec *spec, sc_model_part part, const s
 typedef struct sc_encoder_info {
     const char *name;
     bool image;          /* else text */
-    bool available;      /* false: known, comes with a later version */
     double flops_per_row; /* forward multiply-adds x 2 at 224 px (image) or per token (text) */
     double parameters;
     int min_img_size; /* image: a smaller one leaves a stage without pixels */
@@ -46,8 +45,10 @@ typedef struct sc_encoder_info {
 } sc_encoder_info;
 const sc_encoder_info *sc_encoder_list(size_t *count);
 const sc_encoder_info *sc_encoder_find(const char *name);
-/* SC_OK, or SC_EUSAGE (unknown; names the nearest) / SC_EUNSUPPORTED (comes later). */
+/* SC_OK, or SC_EUSAGE (unknown; names the nearest). */
 sc_status sc_encoder_check(const char *name, bool image);
+/* SC_OK, or SC_EUSAGE: images of img_size pixels are too small for it or do not divide into its patches. */
+sc_status sc_encoder_check_size(const char *name, int img_size);
 /* Is there a trainable projection to embed_dim behind the tower? A CLIP text tower has one only when its
  * own text_projection gives features of another length. */
 bool sc_encoder_has_projection(const char *name, int embed_dim);

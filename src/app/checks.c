@@ -36,6 +36,9 @@ sc_status app_check_configs(app *a)
         sc_status status = sc_encoder_check(c->image_encoder, true);
         if (status != SC_OK)
             return sc_fail_prefix(status, "%s: key 'image_encoder_name'", c->source);
+        status = sc_encoder_check_size(c->image_encoder, c->img_size);
+        if (status != SC_OK)
+            return sc_fail_prefix(status, "%s: key 'img_size'", c->source);
         status = sc_encoder_check(c->text_encoder, false);
         if (status != SC_OK)
             return sc_fail_prefix(status, "%s: key 'text_encoder_name'", c->source);

@@ -93,9 +93,10 @@ static shell declare_shell(sc_graph *g, const sc_clip_text_shape *s,
     return r;
 }
 
-sc_value sc_record_clip_text(sc_graph *g, const sc_clip_text_shape *s, sc_value tokens,
-                             sc_value text_end, const sc_text_encoder_options *o)
+sc_value sc_record_clip_text(sc_graph *g, const sc_encoder *e, sc_value tokens, sc_value text_end,
+                             const sc_text_encoder_options *o)
 {
+    const sc_clip_text_shape *s = &e->clip_text;
     shell p = declare_shell(g, s, o);
     sc_value x = sc_embed(g, tokens, p.tokens, p.positions, (sc_param){-1});
     for (int i = 0; i < s->layers; i++) {

@@ -31,7 +31,14 @@ typedef struct sc_starnet_shape {
     int width, blocks[4], ratio;
 } sc_starnet_shape;
 
+/* Hugging Face's BERT and ViT. */
+typedef struct sc_hf_shape {
+    int width, heads, layers, inner;
+    int patch; /* ViT: pixels along a side */
+} sc_hf_shape;
+
 typedef struct sc_image_encoder_options {
+    int img_size;
     bool freeze, freeze_bn;
 } sc_image_encoder_options;
 /* What an image tower ends with, in front of the projection to embed_dim: [n,width]. */
@@ -40,17 +47,27 @@ typedef struct sc_pooled {
     int width;
 } sc_pooled;
 
+typedef struct sc_text_encoder_options {
+    int embed_dim, vocabulary, context;
+    bool freeze;
+} sc_text_encoder_options;
+
 typedef struct sc_encoder sc_encoder;
 struct sc_encoder {
     /* image: x [n,3,S,S], S of min_img_size or more, with this row's shape; NULL: a text tower */
     sc_pooled (*image)(sc_graph *g, const sc_encoder *e, sc_value x,
                        const sc_image_encoder_options *o);
+    /* text: tokens [T,L], text_end [T] -> unit features EXACT [T,embed_dim]; NULL: an image tower
+     */
+    sc_value (*text)(sc_graph *g, const sc_encoder *e, sc_value tokens, sc_value text_end,
+                     const sc_text_encoder_options *o);
     union {
         sc_resnet_shape resnet;
         sc_convnext_shape convnext;
         sc_efficientnet_shape efficientnet;
         sc_starnet_shape starnet;
         sc_clip_text_shape clip_text;
+        sc_hf_shape hf;
     };
 };
 const sc_encoder *sc_encoder_lookup(const char *name);
@@ -64,13 +81,12 @@ sc_pooled sc_record_efficientnet(sc_graph *g, const sc_encoder *e, sc_value x,
 sc_pooled sc_record_starnet(sc_graph *g, const sc_encoder *e, sc_value x,
                             const sc_image_encoder_options *o);
 
-typedef struct sc_text_encoder_options {
-    int embed_dim, vocabulary, context;
-    bool freeze;
-} sc_text_encoder_options;
-/* tokens [T,L], text_end [T] -> unit features EXACT [T,embed_dim]. */
-sc_value sc_record_clip_text(sc_graph *g, const sc_clip_text_shape *shape, sc_value tokens,
-                             sc_value text_end, const sc_text_encoder_options *o);
+sc_pooled sc_record_vit(sc_graph *g, const sc_encoder *e, sc_value x,
+                        const sc_image_encoder_options *o);
+sc_value sc_record_clip_text(sc_graph *g, const sc_encoder *e, sc_value tokens, sc_value text_end,
+                             const sc_text_encoder_options *o);
+sc_value sc_record_bert(sc_graph *g, const sc_encoder *e, sc_value tokens, sc_value text_end,
+                        const sc_text_encoder_options *o);
 
 /* nn.Linear with PyTorch's default initial values: uniform within 1/sqrt(in) for both. */
 typedef struct sc_linear_params {

@@ -3,9 +3,10 @@
 
 #include "encoders.h"
 
-/* One row an encoder; KIND(name, [smallest img_size,] flops, parameters, summary, shape).
- * FLOPs: twice the multiply-adds of convolutions and matrices at 224 px, or of a token's matrix
- * products. Parameters: without the projection to embed_dim; text towers with CLIP's 49408 tokens.
+/* One row an encoder; KIND(name, smallest img_size or tokenizer, flops, parameters, summary,
+ * shape). FLOPs: twice the multiply-adds of convolutions and matrices at 224 px, or of a token's
+ * matrix products. Parameters: without the projection to embed_dim; text towers with CLIP's 49408
+ * tokens.
  */
 #define B(...)      \
     {               \
@@ -16,7 +17,9 @@
 #define CONVNEXT(...) B(.image = sc_record_convnext, .convnext = {__VA_ARGS__})
 #define EFFICIENTNET(...) B(.image = sc_record_efficientnet, .efficientnet = {__VA_ARGS__})
 #define STARNET(...) B(.image = sc_record_starnet, .starnet = {__VA_ARGS__})
-#define CLIP(...) B(.clip_text = {__VA_ARGS__})
+#define VIT(...) B(.image = sc_record_vit, .hf = {__VA_ARGS__})
+#define CLIP(...) B(.text = sc_record_clip_text, .clip_text = {__VA_ARGS__})
+#define BERT(...) B(.text = sc_record_bert, .hf = {__VA_ARGS__})
 #define WIDE B(64, 128, 256, 512)
 #define ENCODER_TABLE                                                                              \
     IMAGE("resnet18", 1, 3.63e9, 11176512, "torchvision ResNet-18",                                \
@@ -54,31 +57,33 @@
     IMAGE("starnet-mini", 1, 0.065e9, 90224,                                                       \
           "narrow StarNet, one block a stage: tests and first tries",                              \
           STARNET(8, B(1, 1, 1, 1), 3))                                                            \
-    TEXT("clip:ViT-B/32", 75.5e6, 63428096, "OpenAI CLIP text tower, 12 layers of 512",            \
+    IMAGE("vit", 16, 35.13e9, 86389248, "ViT-B/16 (Hugging Face)", VIT(768, 12, 12, 3072, 16))     \
+    IMAGE("vit-tiny", 16, 0.065e9, 133120, "two layers of 64: tests and first tries",               \
+          VIT(64, 2, 2, 128, 16))                                                                  \
+    TEXT("clip:ViT-B/32", CLIP, 75.5e6, 63428096, "OpenAI CLIP text tower, 12 layers of 512",      \
          CLIP(512, 8, 12, 512))                                                                    \
-    TEXT("clip:ViT-B/16", 75.5e6, 63428096, "OpenAI CLIP text tower, 12 layers of 512",            \
+    TEXT("clip:ViT-B/16", CLIP, 75.5e6, 63428096, "OpenAI CLIP text tower, 12 layers of 512",      \
          CLIP(512, 8, 12, 512))                                                                    \
-    TEXT("clip:ViT-L/14", 169.9e6, 123650304, "OpenAI CLIP text tower, 12 layers of 768",          \
+    TEXT("clip:ViT-L/14", CLIP, 169.9e6, 123650304, "OpenAI CLIP text tower, 12 layers of 768",    \
          CLIP(768, 12, 12, 768))                                                                   \
-    TEXT("clip:RN50", 75.5e6, 63690240,                                                            \
+    TEXT("clip:RN50", CLIP, 75.5e6, 63690240,                                                      \
          "OpenAI CLIP text tower, 12 layers of 512, embedding 1024", CLIP(512, 8, 12, 1024))       \
-    TEXT("clip:tiny", 0.197e6, 3271232, "two layers of 64: tests and first tries",                 \
+    TEXT("clip:tiny", CLIP, 0.197e6, 3271232, "two layers of 64: tests and first tries",           \
          CLIP(64, 2, 2, 64))                                                                       \
-    LATER("vit", true, "ViT-B/16 (Hugging Face)")                                                  \
-    LATER("bert-base-chinese", false, "BERT (Hugging Face)")
+    TEXT("bert-base-chinese", BERT, 169.9e6, 102267648, "BERT, 12 layers of 768 (Hugging Face)",   \
+         BERT(768, 12, 12, 3072))                                                                  \
+    TEXT("bert-tiny", BERT, 0.131e6, 1456320, "two layers of 64: tests and first tries",            \
+         BERT(64, 2, 2, 128))
 
 #define IMAGE(NAME, SMALLEST, FLOPS, PARAMS, SUMMARY, ...) \
-    {NAME, true, true, FLOPS, PARAMS, SMALLEST, SUMMARY, SC_TOKENIZER_CLIP},
-#define TEXT(NAME, FLOPS, PARAMS, SUMMARY, ...) \
-    {NAME, false, true, FLOPS, PARAMS, 0, SUMMARY, SC_TOKENIZER_CLIP},
-#define LATER(NAME, IS_IMAGE, SUMMARY) {NAME, IS_IMAGE, false, 0, 0, 0, SUMMARY, SC_TOKENIZER_CLIP},
+    {NAME, true, FLOPS, PARAMS, SMALLEST, SUMMARY, SC_TOKENIZER_CLIP},
+#define TEXT(NAME, TOKENIZER, FLOPS, PARAMS, SUMMARY, ...) \
+    {NAME, false, FLOPS, PARAMS, 0, SUMMARY, SC_TOKENIZER_##TOKENIZER},
 static const sc_encoder_info infos[] = {ENCODER_TABLE};
 #undef IMAGE
 #undef TEXT
-#undef LATER
 #define IMAGE(NAME, SMALLEST, FLOPS, PARAMS, SUMMARY, ...) __VA_ARGS__,
-#define TEXT(NAME, FLOPS, PARAMS, SUMMARY, ...) __VA_ARGS__,
-#define LATER(NAME, IS_IMAGE, SUMMARY) {.resnet = {0}},
+#define TEXT(NAME, TOKENIZER, FLOPS, PARAMS, SUMMARY, ...) __VA_ARGS__,
 static const sc_encoder shapes[] = {ENCODER_TABLE};
 
 enum { ENCODERS = sizeof infos / sizeof infos[0] };
@@ -112,7 +117,8 @@ const sc_encoder_info *sc_encoder_find(const char *name)
 bool sc_encoder_has_projection(const char *name, int embed_dim)
 {
     int i = find(name);
-    return i >= 0 && (infos[i].image || shapes[i].clip_text.embed != embed_dim);
+    return i >= 0 &&
+           (shapes[i].text != sc_record_clip_text || shapes[i].clip_text.embed != embed_dim);
 }
 
 sc_status sc_encoder_check(const char *name, bool image)
@@ -120,13 +126,8 @@ sc_status sc_encoder_check(const char *name, bool image)
     const char *kind = image ? "image" : "text";
     const char *key = image ? "image_encoder_name" : "text_encoder_name";
     const sc_encoder_info *e = sc_encoder_find(name);
-    if (e && e->image == image) {
-        if (e->available)
-            return SC_OK;
-        return sc_fail(SC_EUNSUPPORTED, "%s encoder '%s' comes with a later version; use %s", kind,
-                       name,
-                       image ? "resnet18, 34, 50, 101 or 152" : "one of the clip: text towers");
-    }
+    if (e && e->image == image)
+        return SC_OK;
     if (e)
         return sc_fail(SC_EUSAGE, "'%s' is %s encoder; %s wants %s encoder", name,
                        e->image ? "an image" : "a text", key, image ? "an image" : "a text");
@@ -140,4 +141,21 @@ sc_status sc_encoder_check(const char *name, bool image)
         return sc_fail(SC_EUSAGE, "unknown %s encoder '%s'; did you mean '%s'?", kind, name, near);
     return sc_fail(SC_EUSAGE, "unknown %s encoder '%s'; see sc_mpi --help for the list", kind,
                    name);
+}
+
+sc_status sc_encoder_check_size(const char *name, int img_size)
+{
+    const int i = find(name);
+    if (i < 0)
+        return sc_fail(SC_EINTERNAL, "unknown image encoder '%s'", name);
+    const int smallest = infos[i].min_img_size, patch = shapes[i].hf.patch;
+    if (img_size < smallest)
+        return sc_fail(SC_EUSAGE, "img_size %d is too small for image encoder '%s': %d or more",
+                       img_size, name, smallest);
+    if (shapes[i].image == sc_record_vit && img_size % patch != 0)
+        return sc_fail(SC_EUSAGE,
+                       "img_size %d is no multiple of %d, the side of the patches of image encoder "
+                       "'%s'",
+                       img_size, patch, name);
+    return SC_OK;
 }

@@ -35,7 +35,7 @@ static sc_value record_images(sc_graph *g, const sc_model_spec *s, bool train_ro
         sc_output(g, "augmented", x);
     const sc_encoder *e = sc_encoder_lookup(s->image_encoder);
     sc_pooled pooled =
-        e->image(g, e, x, &(sc_image_encoder_options){s->freeze_image, s->freeze_bn});
+        e->image(g, e, x, &(sc_image_encoder_options){s->img_size, s->freeze_image, s->freeze_bn});
     sc_linear_params l =
         sc_declare_linear(g, "image_encoder.projection", pooled.width, s->embed_dim, true);
     x = sc_linear(g, pooled.x, l.weight, l.bias, (sc_linear_options){.exact = true});
@@ -50,9 +50,9 @@ static sc_value record_texts(sc_graph *g, const sc_model_spec *s)
         sc_input(g, "tokens", SC_INT32, SC_ROWS_FIXED, SC_SHAPE(s->texts, s->text_length));
     sc_value end = sc_input(g, "text_end", SC_INT32, SC_ROWS_FIXED, SC_SHAPE(s->texts));
     sc_value group = sc_input(g, "text_class", SC_INT32, SC_ROWS_FIXED, SC_SHAPE(s->texts));
-    sc_text_encoder_options o = {s->embed_dim, s->vocabulary, s->context, s->freeze_text};
-    sc_value t =
-        sc_record_clip_text(g, &sc_encoder_lookup(s->text_encoder)->clip_text, tokens, end, &o);
+    const sc_text_encoder_options o = {s->embed_dim, s->vocabulary, s->context, s->freeze_text};
+    const sc_encoder *e = sc_encoder_lookup(s->text_encoder);
+    sc_value t = e->text(g, e, tokens, end, &o);
     if (s->texts == s->classes)
         return t;
     return sc_l2_normalize(g, sc_group_mean(g, t, group, s->classes));
@@ -72,6 +72,7 @@ static sc_loss_values record_loss(sc_graph *g, const sc_model_spec *s, sc_param 
 static sc_status check_spec(const sc_model_spec *s)
 {
     SC_TRY(sc_encoder_check(s->image_encoder, true));
+    SC_TRY(sc_encoder_check_size(s->image_encoder, s->img_size));
     SC_TRY(sc_encoder_check(s->text_encoder, false));
     if (s->embed_dim < 1 || s->img_size < 1 || s->classes < 1 || s->texts < s->classes ||
         s->vocabulary < 1 || s->text_length < 1 || s->text_length > s->context)
@@ -79,10 +80,6 @@ static sc_status check_spec(const sc_model_spec *s)
                        "model: embed_dim %d, img_size %d, %d classes, %d texts of up to %d tokens "
                        "(context %d) do not fit together",
                        s->embed_dim, s->img_size, s->classes, s->texts, s->text_length, s->context);
-    const int smallest = sc_encoder_find(s->image_encoder)->min_img_size;
-    if (s->img_size < smallest)
-        return sc_fail(SC_EUSAGE, "img_size %d is too small for image encoder '%s': %d or more",
-                       s->img_size, s->image_encoder, smallest);
     return SC_OK;
 }
 

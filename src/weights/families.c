@@ -5,6 +5,8 @@
 static const sc_family *const families[] = {
     &sc_family_resnet,
     &sc_family_clip_text,
+    &sc_family_bert,
+    &sc_family_vit,
 };
 
 const char *const sc_hub_files[] = {"model.safetensors", "model.safetensors.index.json",

@@ -25,7 +25,7 @@ typedef struct sc_recipe {
         of; /* of > 1: part `slice` of `of` equal ones of the source, cut along dimension 0 */
     bool transposed; /* a matrix that lies the other way round there */
     bool squeezed;   /* dimensions of 1 do not count: [C, 1, 1] there is [C] here */
-    bool may_lack;   /* a counter: 0 when the file has none */
+    bool may_lack;   /* a counter, or what nothing reads: 0 when the file has none */
 } sc_recipe;
 /* One source, whose name it takes over; NULL (no memory) gives SC_ENOMEM. */
 sc_status sc_recipe_one(sc_recipe *r, char *name);
@@ -76,6 +76,6 @@ typedef struct sc_family {
 /* The family and row of an encoder; NULL: unknown. */
 const sc_family *sc_family_find(const char *encoder, const sc_published **row);
 
-extern const sc_family sc_family_resnet, sc_family_clip_text;
+extern const sc_family sc_family_resnet, sc_family_clip_text, sc_family_bert, sc_family_vit;
 
 #endif
