@@ -208,18 +208,19 @@ static void compare_with_golden(sc_program *p, const sc_tensor_set *grads, const
     assert_int_equal(seen, grads->count);
 }
 
-/* The tower's vectors become 1 + normal of 0.1: as they start, a layer scale of 1e-6 would hide
- * what lies behind it. */
+/* The towers' vectors, but CLIP's, become 1 + normal of 0.1: as they start, a layer scale of 1e-6
+ * would hide what lies behind it. */
 static void redraw_vectors(sc_params *p)
 {
-    static const char tower[] = "image_encoder.backbone.";
+    static const char image[] = "image_encoder.backbone.", bert[] = "text_encoder.backbone.e";
     sc_tensor_set all;
     assert_int_equal(sc_params_export(p, &all), SC_OK);
     for (size_t i = 0; i < all.count; i++) {
         sc_param_info info = sc_params_info(p, i);
         float v[2048];
         if (info.kind != SC_PARAM_WEIGHT || info.shape.n != 1 ||
-            strncmp(info.name, tower, sizeof tower - 1) != 0)
+            (strncmp(info.name, image, sizeof image - 1) != 0 &&
+             strncmp(info.name, bert, sizeof bert - 1) != 0))
             continue;
         assert_in_range(info.shape.d[0], 1, 2048);
         sc_init_fill(info.name, SC_NORMAL(0.1), 7, info.shape.d[0], v);
@@ -230,11 +231,12 @@ static void redraw_vectors(sc_params *p)
     sc_tensor_set_free(&all);
 }
 
-static void equals_pytorch(const char *encoder, const char *golden, int size, bool redraw)
+static void equals_pytorch(const char *encoder, const char *text, const char *golden, int size,
+                           bool redraw)
 {
     sc_device *d = open_ref();
     sc_comm *one = sc_comm_single();
-    sc_model_spec spec = spec_of(encoder, "clip:tiny", 24, 514);
+    sc_model_spec spec = spec_of(encoder, text, 24, 514);
     const sc_model_io io = {false, false};
     const int64_t rows[1] = {6};
     sc_graph *g;
@@ -266,22 +268,28 @@ static void equals_pytorch(const char *encoder, const char *golden, int size, bo
 static void resnet_equals_pytorch(void **state)
 {
     (void)state;
-    equals_pytorch("resnet-tiny", "tiny", 32, false);
+    equals_pytorch("resnet-tiny", "clip:tiny", "tiny", 32, false);
 }
 static void convnext_equals_pytorch(void **state)
 {
     (void)state;
-    equals_pytorch("convnext-mini", "convnext-mini", LARGEST, true);
+    equals_pytorch("convnext-mini", "clip:tiny", "convnext-mini", LARGEST, true);
 }
 static void efficientnet_equals_pytorch(void **state)
 {
     (void)state;
-    equals_pytorch("efficientnet-mini", "efficientnet-mini", LARGEST, true);
+    equals_pytorch("efficientnet-mini", "clip:tiny", "efficientnet-mini", LARGEST, true);
 }
 static void starnet_equals_pytorch(void **state)
 {
     (void)state;
-    equals_pytorch("starnet-mini", "starnet-mini", LARGEST, true);
+    equals_pytorch("starnet-mini", "clip:tiny", "starnet-mini", LARGEST, true);
+}
+
+static void vit_and_bert_equal_pytorch(void **state)
+{
+    (void)state;
+    equals_pytorch("vit-tiny", "bert-tiny", "vit-tiny", 32, true);
 }
 
 static void wrong_names_are_refused(void **state)
@@ -361,10 +369,11 @@ static void parameter_counts_are_true(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(names_equal_pytorch),      cmocka_unit_test(resnet_equals_pytorch),
-        cmocka_unit_test(convnext_equals_pytorch),  cmocka_unit_test(efficientnet_equals_pytorch),
-        cmocka_unit_test(starnet_equals_pytorch),   cmocka_unit_test(wrong_names_are_refused),
-        cmocka_unit_test(small_images_are_refused), cmocka_unit_test(parameter_counts_are_true),
+        cmocka_unit_test(names_equal_pytorch),       cmocka_unit_test(resnet_equals_pytorch),
+        cmocka_unit_test(convnext_equals_pytorch),   cmocka_unit_test(efficientnet_equals_pytorch),
+        cmocka_unit_test(starnet_equals_pytorch),    cmocka_unit_test(vit_and_bert_equal_pytorch),
+        cmocka_unit_test(wrong_names_are_refused),   cmocka_unit_test(small_images_are_refused),
+        cmocka_unit_test(parameter_counts_are_true),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,6 @@
 """The trained model in PyTorch, with the state_dict names of the contract, for the golden scripts and for
-replay_steps.py. Image towers come from torchvision and timm; the text tower is written over nn.MultiheadAttention
-with the names of OpenAI's CLIP.
+replay_steps.py. Image towers come from torchvision, timm and transformers, BERT from transformers; CLIP's text
+tower is written over nn.MultiheadAttention with the names of OpenAI's CLIP.
 """
 from collections import OrderedDict
 
@@ -11,6 +11,7 @@ from torch import nn
 from torchvision import models
 from torchvision.models.resnet import BasicBlock
 
+import hf_encoders
 import timm_encoders
 
 CLIP = {  # width, heads, layers, columns of text_projection
@@ -41,8 +42,12 @@ class TinyResNet(nn.Module):
 
 
 class ImageEncoder(nn.Module):
-    def __init__(self, name, embed_dim):
+    def __init__(self, name, embed_dim, img_size=224):
         super().__init__()
+        if hf_encoders.is_hf(name):
+            self.backbone = hf_encoders.make_backbone(name, img_size)
+            self.projection = nn.Linear(self.backbone.num_features, embed_dim)
+            return
         if timm_encoders.is_timm(name):
             self.backbone = timm_encoders.make_backbone(name)
             self.projection = nn.Linear(self.backbone.num_features, embed_dim)
@@ -110,11 +115,14 @@ class TextEncoder(nn.Module):
 
 
 class SuperCLIP(nn.Module):
-    def __init__(self, image_encoder, text_encoder, embed_dim, vocabulary, temperature, context=77):
+    def __init__(self, image_encoder, text_encoder, embed_dim, vocabulary, temperature, context=77, img_size=224):
         super().__init__()
         self.temperature = nn.Parameter(torch.tensor(float(temperature)))
-        self.image_encoder = ImageEncoder(image_encoder, embed_dim)
-        self.text_encoder = TextEncoder(text_encoder, embed_dim, vocabulary, context)
+        self.image_encoder = ImageEncoder(image_encoder, embed_dim, img_size)
+        if hf_encoders.is_hf(text_encoder):
+            self.text_encoder = hf_encoders.TextEncoder(text_encoder, embed_dim, vocabulary)
+        else:
+            self.text_encoder = TextEncoder(text_encoder, embed_dim, vocabulary, context)
 
     def class_features(self, class_ids):
         """class_ids: for each class a list of id lists -> one unit feature a class."""
@@ -183,14 +191,17 @@ def draw(name, kind, a, seed, count):
 
 def initial_rule(model, name, p):
     """(kind, a) of a parameter: torchvision's, timm's, nn.Linear's and OpenAI CLIP's rules."""
-    width, _, layers, columns = model.clip
-    if name.startswith("image_encoder.backbone") and timm_encoders.is_timm(model.encoder):
+    image = name.startswith("image_encoder.backbone")
+    if hf_encoders.is_hf(model.encoder if image else model.text) and ".backbone." in name:
+        return hf_encoders.initial_rule(name)
+    width, _, layers, columns = CLIP.get(model.text, 4 * (None,))
+    if image and timm_encoders.is_timm(model.encoder):
         weight = dict(model.named_parameters()).get(name.rsplit(".", 1)[0] + ".weight")
         return timm_encoders.initial_rule(model.encoder, name, p, weight)
     last = name.rsplit(".", 1)[-1]
     if name == "temperature":
         return "constant", float(p)
-    if name.startswith("image_encoder.backbone"):
+    if image:
         if p.dim() == 4:
             return "normal", (2.0 / (p.shape[0] * p.shape[2] * p.shape[3])) ** 0.5
         return "constant", 1.0 if last == "weight" else 0.0
@@ -215,10 +226,11 @@ def initial_rule(model, name, p):
     return "normal", width**-0.5 * (2 * layers) ** -0.5  # attn.out_proj and mlp.c_proj
 
 
-def make_model(image_encoder, text_encoder, embed_dim, vocabulary, temperature=0.07, seed=42, init=True):
+def make_model(image_encoder, text_encoder, embed_dim, vocabulary, temperature=0.07, seed=42, init=True,
+               img_size=224):
     """In double, with the C program's initial values (drawn as floats)."""
-    model = SuperCLIP(image_encoder, text_encoder, embed_dim, vocabulary, temperature)
-    model.encoder, model.clip = image_encoder, CLIP[text_encoder]
+    model = SuperCLIP(image_encoder, text_encoder, embed_dim, vocabulary, temperature, img_size=img_size)
+    model.encoder, model.text = image_encoder, text_encoder
     if init:
         with torch.no_grad():
             for name, p in model.named_parameters():
