@@ -73,7 +73,8 @@ static sc_status find_vocabulary(app *a, int i)
 {
     app_case *k = &a->cases[i];
     const sc_config *c = k->config;
-    if (!c->tokenizer && !c->pretrained)
+    bool needed = sc_encoder_find(c->text_encoder)->tokenizer != SC_TOKENIZER_CLIP;
+    if (!c->tokenizer && !c->pretrained && !needed)
         return SC_OK;
     for (int e = 0; e < i; e++)
         if (same_vocabulary(k, &a->cases[e]))
@@ -88,11 +89,11 @@ static sc_status find_vocabulary(app *a, int i)
 }
 
 /* A plan needs no weights: what is missing there is a warning. */
-static sc_status judged(const app *a, const sc_config *c, sc_status status)
+static sc_status judged(const app *a, const sc_config *c, const char *key, sc_status status)
 {
     if (status == SC_OK || status == SC_ENOMEM)
         return status;
-    sc_fail_prefix(status, "%s: key 'pretrained'", c->source);
+    sc_fail_prefix(status, "%s: key '%s'", c->source, key);
     if (a->options.action != SC_ACTION_PLAN)
         return status;
     sc_warn(&a->log, "%s", sc_message());
@@ -103,9 +104,9 @@ sc_status app_find_weights(app *a)
 {
     for (int i = 0; i < a->options.configs_count; i++) {
         const sc_config *c = a->cases[i].config;
-        SC_TRY(judged(a, c, find_tower(a, i, true)));
-        SC_TRY(judged(a, c, find_tower(a, i, false)));
-        SC_TRY(judged(a, c, find_vocabulary(a, i)));
+        SC_TRY(judged(a, c, "pretrained", find_tower(a, i, true)));
+        SC_TRY(judged(a, c, "pretrained", find_tower(a, i, false)));
+        SC_TRY(judged(a, c, "tokenizer", find_vocabulary(a, i)));
     }
     return SC_OK;
 }

@@ -71,6 +71,7 @@ typedef struct sc_family {
      * weights and where weights are looked for, and in the folders of these Python packages.
      * NULL ends either list; NULL alone: none. */
     const char *const *vocabulary, *const *packages;
+    bool bytes_alone; /* a tokenizer can do without a vocabulary file */
 } sc_family;
 
 /* The family and row of an encoder; NULL: unknown. */

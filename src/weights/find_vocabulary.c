@@ -121,12 +121,12 @@ static sc_status not_found(sc_search *s, const char *key)
     if (status == SC_OK)
         status = sc_text_status(&s->places);
     if (status == SC_OK)
-        status =
-            sc_fail(s->row->get ? SC_EUSAGE : SC_EUNSUPPORTED,
-                    "no vocabulary of %s: looked in %s for %s; copy the file that comes with "
-                    "the weights to one of these places or to $SC_WEIGHTS_DIR, or name it by "
-                    "'%s'; or set \"pretrained\": false",
-                    s->row->encoder, s->places.len ? s->places.data : "no place", names.data, key);
+        status = sc_fail(s->row->get ? SC_EUSAGE : SC_EUNSUPPORTED,
+                         "no vocabulary of %s: looked in %s for %s; copy the file that comes with "
+                         "the weights to one of these places or to $SC_WEIGHTS_DIR, or name it by "
+                         "'%s'%s",
+                         s->row->encoder, s->places.len ? s->places.data : "no place", names.data,
+                         key, s->family->bytes_alone ? "; or set \"pretrained\": false" : "");
     sc_text_free(&names);
     return status;
 }

@@ -129,4 +129,5 @@ const sc_family sc_family_clip_text = {
     .encoders = encoders,
     .vocabulary = vocabulary,
     .packages = packages,
+    .bytes_alone = true,
 };

@@ -60,6 +60,44 @@ static bool is_spare(const sc_layout *l, const char *name)
     return false;
 }
 
+/* Our own files have our names: a whole model's state dict, or one tower's without "image_encoder."
+ * before them (sc_export --tower). */
+static sc_status as_ours(const sc_names *names, const char *ours, sc_recipe *r)
+{
+    (void)names;
+    return sc_recipe_one(r, sc_strdup(ours));
+}
+
+static const char *const image_spare[] = {"temperature", "image_encoder.projection.*",
+                                          "text_encoder.*", NULL};
+static const char *const text_spare[] = {"temperature", "text_encoder.projection.*",
+                                         "image_encoder.*", NULL};
+static const char *const tower_spare[] = {"projection.*", NULL};
+static const struct own {
+    const char *prefix; /* of the model's names, which the file's lack */
+    sc_layout layout;
+} own_files[] = {{"", {"image_encoder.", as_ours, image_spare}},
+                 {"", {"text_encoder.", as_ours, text_spare}},
+                 {"image_encoder.", {"image_encoder.", as_ours, tower_spare}},
+                 {"text_encoder.", {"text_encoder.", as_ours, tower_spare}}};
+enum { OWN_FILES = sizeof own_files / sizeof own_files[0] };
+
+/* The layout of a file of ours. Only names with "backbone." in them are nobody else's. */
+static const struct own *own_file_of(const sc_pretrained *p, const sc_tensor *wanted, size_t n)
+{
+    size_t k = 0;
+    while (k < n && !strstr(wanted[k].name, ".backbone."))
+        k++;
+    const char *first = k < n ? wanted[k].name : "";
+    for (int i = 0; i < OWN_FILES; i++) {
+        const struct own *o = &own_files[i];
+        if (!strncmp(first, o->layout.witness, strlen(o->layout.witness)) &&
+            find(p, first + strlen(o->prefix)) >= 0)
+            return o;
+    }
+    return NULL;
+}
+
 /* ---- checks ---------------------------------------------------------------------------------- */
 
 /* What the file's tensor has to be for a tensor of ours. */
@@ -127,13 +165,14 @@ static void check_source(sc_pretrained *p, sc_tensor *ours, sc_recipe *r, int k,
     p->used[at] = true;
 }
 
-static sc_status map_one(sc_pretrained *p, const sc_family *family, const sc_layout *l,
+/* `prefix`: what the layout's names lack of ours. */
+static sc_status map_one(sc_pretrained *p, const char *prefix, const sc_layout *l,
                          const sc_tensor *wanted, sc_offenders *o)
 {
     sc_recipe *r = &p->recipes[p->set.count];
-    size_t n = strlen(family->tower);
-    if (strncmp(wanted->name, family->tower, n) != 0)
-        return sc_fail(SC_EINTERNAL, "'%s' does not begin with %s", wanted->name, family->tower);
+    size_t n = strlen(prefix);
+    if (strncmp(wanted->name, prefix, n) != 0)
+        return sc_fail(SC_EINTERNAL, "'%s' does not begin with %s", wanted->name, prefix);
     SC_TRY(l->map(p, wanted->name + n, r));
     sc_tensor ours = {
         .name = sc_strdup(wanted->name), .dtype = wanted->dtype, .shape = wanted->shape};
@@ -165,6 +204,12 @@ static sc_status map_all(sc_pretrained *p, const char *encoder, const sc_tensor 
         return sc_fail(SC_EUNSUPPORTED, "%s: files with weights of %s cannot be read", p->path,
                        encoder);
     const sc_layout *l = layout_of(p, family);
+    const char *prefix = family->tower;
+    const struct own *own = l ? NULL : own_file_of(p, wanted, n);
+    if (own) {
+        l = &own->layout;
+        prefix = own->prefix;
+    }
     if (!l)
         return sc_fail(SC_EFORMAT,
                        "%s: holds no %s whose names are known (its first tensor is '%.100s')",
@@ -172,7 +217,7 @@ static sc_status map_all(sc_pretrained *p, const char *encoder, const sc_tensor 
     sc_offenders o = {0};
     sc_status status = SC_OK;
     for (size_t i = 0; i < n && status == SC_OK; i++)
-        status = map_one(p, family, l, &wanted[i], &o);
+        status = map_one(p, prefix, l, &wanted[i], &o);
     if (status == SC_OK)
         check_rest(p, l, &o);
     sc_status verdict = sc_offenders_status(&o, "%s: does not fit %s", p->path, encoder);

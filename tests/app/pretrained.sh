@@ -34,6 +34,11 @@ same_towers runs/explicit/fold_1/checkpoint_latest.pth
     cut -c1-64)" || die "weights_used"
 [ "$("$PROBE" json runs/explicit/config.json weights_used.image.file)" = weights/resnet-tiny.pth ] || die "weights_used"
 
+tuned own "\"image_weights\": \"$first\", \"text_weights\": \"text.safetensors\"," >own.json
+"$BUILD"/bin/sc_export $first text.safetensors --tower text >/dev/null
+ok 1 own.json --data-dir data "${dirs[@]}"
+same_towers runs/own/fold_1/checkpoint_latest.pth
+
 export SC_WEIGHTS_DIR=$WORK/weights
 for ranks in 1 3; do
     tuned found$ranks >found.json

@@ -266,6 +266,31 @@ static void torchvision_resnets(void **state)
     sc_tensor_set_free(&ours);
 }
 
+/* What sc_mpi and sc_export write: the whole model, or one tower without its prefix. */
+static void files_of_our_own(void **state)
+{
+    (void)state;
+    sc_tensor_set ours = text_tower(), whole = {0}, tower = {0};
+    add(&whole, "temperature", SC_F32, (sc_shape){0}, 1);
+    add(&whole, "image_encoder.backbone.0.weight", SC_F32, SC_SHAPE(2, 2), 0);
+    add(&whole, "text_encoder.projection.weight", SC_F32, SC_SHAPE(2, EMBED), 0);
+    add(&tower, "projection.bias", SC_F32, SC_SHAPE(2), 0);
+    for (size_t i = 0; i < ours.count; i++) {
+        const sc_tensor *t = &ours.items[i];
+        add_copy(&whole, t->name, t, t->shape, 0, SC_F32);
+        add_copy(&tower, t->name + strlen("text_encoder."), t, t->shape, 0, SC_F32);
+    }
+    expect(&whole, "clip:tiny", &ours, NULL);
+    expect(&tower, "clip:tiny", &ours, NULL);
+    add(&whole, "text_encoder.more", SC_F32, SC_SHAPE(2), 0);
+    add(&tower, "temperature", SC_F32, SC_SHAPE(2), 0);
+    expect(&whole, "clip:tiny", &ours, "'text_encoder.more' is unknown");
+    expect(&tower, "clip:tiny", &ours, "'temperature' is unknown");
+    sc_tensor_set_free(&whole);
+    sc_tensor_set_free(&tower);
+    sc_tensor_set_free(&ours);
+}
+
 /* ---- finding --------------------------------------------------------------------------------- */
 
 static void make_file(const char *relative, const char *data)
@@ -336,6 +361,68 @@ static void nothing_found_lists_places_and_names(void **state)
     fails("resnet-tiny", SC_EUNSUPPORTED, "no pretrained weights of resnet-tiny");
 }
 
+static void finds_vocabulary(const char *encoder, const char *beside, const char *relative)
+{
+    sc_found found;
+    char *wanted = sc_path_join(folder, relative),
+         *weights = beside ? sc_path_join(folder, beside) : NULL;
+    if (sc_vocabulary_find(encoder, "tokenizer", NULL, weights, &found) != SC_OK)
+        fail_msg("%s", sc_message());
+    assert_string_equal(found.path, wanted);
+    sc_found_free(&found);
+    free(wanted);
+    free(weights);
+}
+
+static void vocabularies(void **state)
+{
+    (void)state;
+    static const char *const told[] = {"no vocabulary of clip:ViT-B/32",
+                                       "/.cache/clip",
+                                       "models--openai--clip-vit-base-patch32",
+                                       "models--openai--clip-vit-base-patch16",
+                                       "/env/lib/python3*/site-packages/clip",
+                                       "bpe_simple_vocab_16e6.txt.gz",
+                                       "merges.txt",
+                                       "'tokenizer'"};
+    sc_found f;
+    clean();
+    set_folder("PATH", "bin");
+    set_folder("VIRTUAL_ENV", "env");
+    unsetenv("CONDA_PREFIX");
+    for (size_t i = 0; i < sizeof told / sizeof told[0]; i++) {
+        assert_int_equal(sc_vocabulary_find("clip:ViT-B/32", "tokenizer", NULL, NULL, &f),
+                         SC_EUSAGE);
+        if (!strstr(sc_message(), told[i]))
+            fail_msg("message '%s' lacks '%s'", sc_message(), told[i]);
+    }
+    /* from the last place to the first */
+    make_file("env/lib/python3.11/site-packages/open_clip/bpe_simple_vocab_16e6.txt.gz", "x");
+    finds_vocabulary("clip:RN50", NULL,
+                     "env/lib/python3.11/site-packages/open_clip/bpe_simple_vocab_16e6.txt.gz");
+    assert_int_equal(sc_vocabulary_find("clip:tiny", "tokenizer", NULL, NULL, &f), SC_EUNSUPPORTED);
+    assert_int_equal(sc_vocabulary_find("resnet18", "tokenizer", NULL, NULL, &f), SC_EUNSUPPORTED);
+#define OTHER ".cache/huggingface/hub/models--openai--clip-vit-large-patch14/snapshots/a/merges.txt"
+    make_file(OTHER, "x");
+    finds_vocabulary("clip:RN50", NULL, OTHER);
+    make_file(".cache/clip/bpe_simple_vocab_16e6.txt.gz", "x");
+    finds_vocabulary("clip:RN50", NULL, ".cache/clip/bpe_simple_vocab_16e6.txt.gz");
+    set_folder("SC_WEIGHTS_DIR", "mine");
+    make_file("mine/bpe_simple_vocab_16e6.txt", "x");
+    finds_vocabulary("clip:RN50", NULL, "mine/bpe_simple_vocab_16e6.txt");
+    finds_vocabulary("clip:tiny", NULL, "mine/bpe_simple_vocab_16e6.txt");
+    make_file("model/merges.txt", "x");
+    finds_vocabulary("clip:RN50", "model/model.safetensors", "model/merges.txt");
+    char *file = sc_path_join(folder, "model/merges.txt");
+    assert_int_equal(sc_vocabulary_find("clip:RN50", "tokenizer", file, NULL, &f), SC_OK);
+    assert_string_equal(f.path, file);
+    sc_found_free(&f);
+    free(file);
+    assert_int_equal(sc_vocabulary_find("clip:RN50", "tokenizer", "/nowhere/x", NULL, &f),
+                     SC_EUSAGE);
+    assert_non_null(strstr(sc_message(), "'tokenizer': cannot open /nowhere/x"));
+}
+
 static void caches_in_their_order(void **state)
 {
     (void)state;
@@ -396,6 +483,8 @@ int main(void)
         cmocka_unit_test(text_towers_of_three_layouts),
         cmocka_unit_test(a_wrong_tensor_is_named),
         cmocka_unit_test(torchvision_resnets),
+        cmocka_unit_test(files_of_our_own),
+        cmocka_unit_test(vocabularies),
         cmocka_unit_test(nothing_found_lists_places_and_names),
         cmocka_unit_test(caches_in_their_order),
         cmocka_unit_test(digests_in_names_are_checked),
