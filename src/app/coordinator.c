@@ -108,6 +108,28 @@ int coordinator_next(app *a)
     return job;
 }
 
+sc_status coordinator_begin(app *a, int *own)
+{
+    *own = -1;
+    for (int g = 0; g < a->plan.groups; g++) {
+        int32_t job = coordinator_next(a);
+        if (job < 0)
+            break;
+        if (a->coordinator->leader[g] == 0)
+            *own = job;
+        else
+            SC_TRY(sc_mail_send(a->mail, a->coordinator->leader[g], MAIL_JOB, &job, sizeof job));
+    }
+    return SC_OK;
+}
+
+/* Handed out and not begun: as if it had not been. Only a stop brings jobs back. */
+static void take_back(app *a, int job)
+{
+    a->jobs[job].state = JOB_WAITING;
+    a->coordinator->running--;
+}
+
 bool coordinator_idle(const app *a)
 {
     const coordinator *c = a->coordinator;
@@ -239,6 +261,12 @@ static sc_status answer(app *a, int from, int tag, const char *data, size_t n)
     if (tag == MAIL_ASK) {
         int32_t job = coordinator_next(a);
         return job < 0 ? SC_OK : sc_mail_send(a->mail, from, MAIL_JOB, &job, sizeof job);
+    }
+    if (tag == MAIL_BACK && n == sizeof(int32_t)) {
+        int32_t job;
+        memcpy(&job, data, sizeof job);
+        take_back(a, job);
+        return SC_OK;
     }
     if (tag == MAIL_LINE && n >= sizeof(line_mail)) {
         line_mail m;

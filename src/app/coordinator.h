@@ -12,6 +12,9 @@ sc_status coordinator_open(app *a);
 void coordinator_close(app *a); /* NULL coordinator is fine */
 /* Answers all mail that has arrived and renews the lock. */
 sc_status coordinator_serve(app *a);
+/* Hands every other group its first job, the longest to the first group, before rank 0 is busy with
+ * its own, which is returned; -1: its group gets none. */
+sc_status coordinator_begin(app *a, int *own);
 /* The next job for a free group, or -1. */
 int coordinator_next(app *a);
 /* Nothing runs and nothing will be started any more. */

@@ -5,8 +5,9 @@
 #include "app.h"
 
 typedef enum mail_tag {
-    MAIL_ASK = 10, /* leader -> 0: nothing; a group is free */
+    MAIL_ASK = 10, /* leader -> 0: nothing; a group is free, or soon will be */
     MAIL_JOB,      /* 0 -> leader, leader -> its group: int32 job */
+    MAIL_BACK,     /* leader -> 0: int32 job that it got and did not begin before the stop */
     MAIL_LINE,     /* leader -> 0: line_mail and the text behind it */
     MAIL_PROGRESS, /* leader -> 0: progress_mail */
     MAIL_RESULT,   /* leader -> 0: result_mail and the message behind it */

@@ -1,5 +1,6 @@
 #include "worker.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -12,12 +13,16 @@ typedef struct worker {
     app *a;
     int job;          /* the one in hand, -1: none */
     int32_t next;     /* arrived by mail, -1: none */
+    bool asked;       /* for a job that has not come yet */
     bool end;         /* MAIL_END arrived */
     bool told_stop;   /* this rank's signal was passed on */
     sc_status broken; /* mail failed inside a callback: ends the world after the job */
     char why[512];
     double pass_began, progress_sent;
     int pass; /* which pass pass_began belongs to */
+    /* of the job in hand: when its newest batch and training pass ended, how long its newest
+     * validation took (-1: none yet) */
+    double batch_ended, training_ended, validation;
 } worker;
 
 static bool is_leader(const app *a)
@@ -41,12 +46,14 @@ static sc_status read_mail(worker *w)
         char *data;
         size_t n;
         SC_TRY(sc_mail_poll(a->mail, &got, &from, &tag, &data, &n));
-        if (got && tag == MAIL_JOB && n == sizeof w->next)
+        if (got && tag == MAIL_JOB && n == sizeof w->next) {
             memcpy(&w->next, data, sizeof w->next);
-        else if (got && tag == MAIL_STOP)
+            w->asked = false;
+        } else if (got && tag == MAIL_STOP) {
             a->stop = true;
-        else if (got && tag == MAIL_END)
+        } else if (got && tag == MAIL_END) {
             w->end = true;
+        }
         free(data);
     }
     return SC_OK;
@@ -93,6 +100,32 @@ static void on_line(void *ctx, sc_log_level level, const char *line)
         send_line(w, level, line);
 }
 
+static sc_status ask(worker *w)
+{
+    if (w->asked || w->next >= 0 || w->a->stop)
+        return SC_OK;
+    w->asked = true;
+    return sc_mail_send(w->a->mail, 0, MAIL_ASK, NULL, 0);
+}
+
+/* Rank 0 looks at its mail once a step of its own job, so the next job is asked for a little before
+ * this one ends: some steps, or two seconds. Not earlier: whoever is free first should get it. A
+ * job that ends by early stopping asks when it has ended. */
+static sc_status ask_ahead(worker *w, const sc_batch_progress *b, double now)
+{
+    double step = now - w->batch_ended, left = (double)(b->batches - b->batch) * step;
+    w->batch_ended = now;
+    if (b->batch == b->batches && b->validating)
+        w->validation = now - w->training_ended;
+    if (b->batch == b->batches && !b->validating)
+        w->training_ended = now;
+    if (b->epoch < b->epochs || (!b->validating && w->validation < 0))
+        return SC_OK;
+    if (!b->validating)
+        left += w->validation;
+    return left <= fmax(2, 2 * step) ? ask(w) : SC_OK;
+}
+
 static void on_batch(void *ctx, const sc_batch_progress *b)
 {
     worker *w = ctx;
@@ -103,6 +136,8 @@ static void on_batch(void *ctx, const sc_batch_progress *b)
         w->pass_began = w->progress_sent = now;
     }
     note_broken(w, tick(w));
+    if (is_leader(w->a) && !app_is_root(w->a))
+        note_broken(w, ask_ahead(w, b, now));
     if (!is_leader(w->a) || (b->batch < b->batches && now - w->progress_sent < 0.1))
         return;
     w->progress_sent = now;
@@ -181,6 +216,8 @@ static sc_status run_job(worker *w, int job)
     memset(&r, 0, sizeof r);
     w->job = job;
     w->pass = -1;
+    w->batch_ended = w->training_ended = sc_now();
+    w->validation = -1;
     app_train_options(a, job, &log, &o);
     sc_status status = app_agree(a->world, a->group, app_device(a, k->bf16, &device));
     if (status == SC_OK)
@@ -234,9 +271,12 @@ static void rest(int *rests)
 static sc_status lead_from_root(worker *w)
 {
     app *a = w->a;
-    for (int rests = 0;;) {
+    int job;
+    SC_TRY(coordinator_begin(a, &job));
+    for (int rests = 0;; job = -1) {
         SC_TRY(tick(w));
-        int job = is_leader(a) ? coordinator_next(a) : -1;
+        if (job < 0 && is_leader(a))
+            job = coordinator_next(a);
         if (job >= 0) {
             SC_TRY(tell_group(a, job));
             SC_TRY(run_job(w, job));
@@ -256,22 +296,25 @@ sc_status worker_run(app *a)
         signals_announce_end();
         return lead_from_root(&w);
     }
-    if (is_leader(a))
-        SC_TRY(sc_mail_send(a->mail, 0, MAIL_ASK, NULL, 0));
+    w.asked = is_leader(a); /* the first job comes by itself */
     for (int rests = 0; !w.end;) {
         SC_TRY(tick(&w));
-        if (w.next < 0) {
+        int32_t job = w.next;
+        if (job < 0) {
             rest(&rests);
             continue;
         }
-        int job = w.next;
         w.next = -1;
         rests = 0;
+        if (is_leader(a) && a->stop) {
+            SC_TRY(sc_mail_send(a->mail, 0, MAIL_BACK, &job, sizeof job));
+            continue;
+        }
         if (is_leader(a))
             SC_TRY(tell_group(a, job));
         SC_TRY(run_job(&w, job));
         if (is_leader(a))
-            SC_TRY(sc_mail_send(a->mail, 0, MAIL_ASK, NULL, 0));
+            SC_TRY(ask(&w));
     }
     return SC_OK;
 }
