@@ -1,4 +1,4 @@
-#include "superclip/codec.h"
+#include "crc32_x86.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +14,12 @@ static unsigned int piece(size_t n)
 uint32_t sc_crc32(uint32_t crc, const void *data, size_t n)
 {
     const unsigned char *p = data;
+    if (n >= 64 && sc_crc32_has_x86()) {
+        size_t most = n & ~(size_t)15;
+        crc = sc_crc32_x86(crc, p, most);
+        p += most;
+        n -= most;
+    }
     while (n > 0) {
         unsigned int now = piece(n);
         crc = (uint32_t)crc32(crc, p, now);

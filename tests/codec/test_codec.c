@@ -41,6 +41,18 @@ static void crc32_is_zips(void **state)
     assert_int_equal(sc_crc32(0, "123456789", 9), 0xCBF43926u);
     assert_int_equal(sc_crc32(sc_crc32(0, "1234", 4), "56789", 5), 0xCBF43926u);
     assert_int_equal(sc_crc32(0, NULL, 0), 0);
+    /* every length and place up to a few blocks, going on from any sum, as zlib counts */
+    unsigned char bytes[PLAIN];
+    fill(bytes);
+    for (size_t n = 0; n < 400; n++)
+        for (size_t at = 0; at < 17; at++) {
+            uint32_t before = (uint32_t)(n * 2654435761u + at);
+            assert_int_equal(sc_crc32(before, bytes + at, n),
+                             crc32(before, bytes + at, (unsigned int)n));
+        }
+    assert_int_equal(sc_crc32(0, bytes, PLAIN), crc32(0, bytes, PLAIN));
+    assert_int_equal(sc_crc32(sc_crc32(0, bytes, 1000), bytes + 1000, PLAIN - 1000),
+                     crc32(0, bytes, PLAIN));
 }
 
 static void inflate_wants_exactly_the_declared_size(void **state)
