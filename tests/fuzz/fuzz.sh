@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Fuzzes one reader with libFuzzer (needs clang):
 #   tests/fuzz/fuzz.sh TARGET [libFuzzer's options]     TARGET: pickle zip safetensors merges vocab
+#                                                          wordpiece
 # e.g. tests/fuzz/fuzz.sh pickle -runs=1000000. What it learns goes to $SC_FUZZ_DIR (default /tmp/sc_fuzz),
 # a crash-... file there belongs into corpus/TARGET once it is mended.
 set -euo pipefail
@@ -12,7 +13,7 @@ work=${SC_FUZZ_DIR:-/tmp/sc_fuzz}/$target
 mkdir -p "$work/corpus"
 rooms=(src/base/*.c src/codec/*.c src/json/*.c src/tensor/*.c)
 case $target in
-merges | vocab) rooms+=(src/text/*.c) ;;
+merges | vocab | wordpiece) rooms+=(src/text/*.c) ;;
 *) rooms+=(src/weights/*.c) ;;
 esac
 clang -std=gnu11 -g -O1 -D_GNU_SOURCE -Iinclude -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined \
