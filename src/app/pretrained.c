@@ -88,25 +88,49 @@ static sc_status find_vocabulary(app *a, int i)
     return SC_OK;
 }
 
-/* A plan needs no weights: what is missing there is a warning. */
-static sc_status judged(const app *a, const sc_config *c, const char *key, sc_status status)
+/* What a config lacks, in one message: the first in full, the others by name. */
+typedef struct lack {
+    sc_status status;
+    char message[1600], others[300];
+} lack;
+
+static void note_lack(lack *l, const sc_config *c, const char *key, const char *what,
+                      sc_status status)
 {
-    if (status == SC_OK || status == SC_ENOMEM)
-        return status;
-    sc_fail_prefix(status, "%s: key '%s'", c->source, key);
-    if (a->options.action != SC_ACTION_PLAN)
-        return status;
-    sc_warn(&a->log, "%s", sc_message());
-    return SC_OK;
+    size_t used = strlen(l->others);
+    if (status == SC_OK)
+        return;
+    if (l->status == SC_OK) {
+        snprintf(l->message, sizeof l->message, "%s: key '%s': %.1400s", c->source, key,
+                 sc_message());
+        l->status = status;
+    } else
+        snprintf(l->others + used, sizeof l->others - used, "%s%s", used ? " and " : "", what);
+}
+
+static sc_status find_files(app *a, int i)
+{
+    const sc_config *c = a->cases[i].config;
+    char text[120];
+    lack l = {.status = SC_OK};
+    snprintf(text, sizeof text, "the weights of %.60s (key 'text_weights')", c->text_encoder);
+    note_lack(&l, c, "pretrained", "", find_tower(a, i, true));
+    note_lack(&l, c, "pretrained", text, find_tower(a, i, false));
+    note_lack(&l, c, "tokenizer", "its vocabulary (key 'tokenizer')", find_vocabulary(a, i));
+    if (l.status == SC_OK)
+        return SC_OK;
+    return sc_fail(l.status, "%s%s%s", l.message,
+                   *l.others ? "; not found or not in order either: " : "", l.others);
 }
 
 sc_status app_find_weights(app *a)
 {
     for (int i = 0; i < a->options.configs_count; i++) {
-        const sc_config *c = a->cases[i].config;
-        SC_TRY(judged(a, c, "pretrained", find_tower(a, i, true)));
-        SC_TRY(judged(a, c, "pretrained", find_tower(a, i, false)));
-        SC_TRY(judged(a, c, "tokenizer", find_vocabulary(a, i)));
+        sc_status status = find_files(a, i);
+        if (status != SC_OK && (status == SC_ENOMEM || a->options.action != SC_ACTION_PLAN))
+            return status;
+        if (status != SC_OK) /* a plan needs no weights */
+            sc_warn(&a->log, "%s", sc_message());
     }
     return SC_OK;
 }

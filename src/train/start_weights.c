@@ -110,7 +110,10 @@ static sc_status fill(sc_trainer *t)
 sc_status sc_trainer_start_weights(sc_trainer *t)
 {
     const sc_train_options *o = t->o;
-    SC_TRY(sc_trainer_agree(t, fill(t), NULL));
+    sc_status status = fill(t);
+    if (status != SC_OK && t->comm->rank > 0) /* rank 0 could read them: other disks here */
+        sc_fail_prefix(status, "fold %d: rank %d of its group", o->fold, t->comm->rank);
+    SC_TRY(sc_trainer_agree(t, status, NULL));
     bool read = o->init_from || o->image_weights || o->text_weights;
     return read ? sc_trainer_check_replicas(t) : SC_OK;
 }

@@ -71,7 +71,8 @@ typedef struct sc_family {
      * weights and where weights are looked for, and in the folders of these Python packages.
      * NULL ends either list; NULL alone: none. */
     const char *const *vocabulary, *const *packages;
-    bool bytes_alone; /* a tokenizer can do without a vocabulary file */
+    const char *vocabulary_get; /* how to fetch it; NULL: as the weights */
+    bool bytes_alone;           /* a tokenizer can do without a vocabulary file */
 } sc_family;
 
 /* The family and row of an encoder; NULL: unknown. */

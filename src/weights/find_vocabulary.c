@@ -56,7 +56,7 @@ static void look_in_hub(sc_search *s)
                 look_in_model(s, &p->hub[i], true);
 }
 
-/* The folder above bin of the first python3 or python on PATH. Heap. */
+/* The folder above bin, where the first python3 or python on PATH lies. Heap. */
 static char *python_prefix(void)
 {
     const char *path = sc_search_variable("PATH");
@@ -64,10 +64,11 @@ static char *python_prefix(void)
     for (char *dir = copy ? strtok_r(copy, ":", &save) : NULL; dir && !prefix;
          dir = strtok_r(NULL, ":", &save)) {
         static const char *const names[] = {"python3", "python"};
-        for (int i = 0; i < 2 && !prefix; i++) {
+        char *slash = strrchr(dir, '/');
+        for (int i = 0; i < 2 && !prefix && slash && !strcmp(slash, "/bin"); i++) {
             char *program = sc_path_join(dir, names[i]);
             if (program && sc_file_exists(program))
-                prefix = sc_path_join(dir, "..");
+                prefix = sc_strndup(dir, (size_t)(slash - dir));
             free(program);
         }
     }
@@ -120,13 +121,15 @@ static sc_status not_found(sc_search *s, const char *key)
     sc_status status = sc_text_status(&names);
     if (status == SC_OK)
         status = sc_text_status(&s->places);
+    const char *get = s->family->vocabulary_get ? s->family->vocabulary_get : s->row->get;
     if (status == SC_OK)
-        status = sc_fail(s->row->get ? SC_EUSAGE : SC_EUNSUPPORTED,
-                         "no vocabulary of %s: looked in %s for %s; copy the file that comes with "
-                         "the weights to one of these places or to $SC_WEIGHTS_DIR, or name it by "
-                         "'%s'%s",
-                         s->row->encoder, s->places.len ? s->places.data : "no place", names.data,
-                         key, s->family->bytes_alone ? "; or set \"pretrained\": false" : "");
+        status = sc_fail(
+            s->row->get ? SC_EUSAGE : SC_EUNSUPPORTED,
+            "no vocabulary of %s: looked in %s for %s; fetch it on a machine with a network (%s) "
+            "and copy it to one of these places, to $SC_WEIGHTS_DIR, or name it by '%s'%s",
+            s->row->encoder, s->places.len ? s->places.data : "no place", names.data,
+            get ? get : "it comes with the weights", key,
+            s->family->bytes_alone ? "; or set \"pretrained\": false" : "");
     sc_text_free(&names);
     return status;
 }

@@ -129,5 +129,6 @@ const sc_family sc_family_clip_text = {
     .encoders = encoders,
     .vocabulary = vocabulary,
     .packages = packages,
+    .vocabulary_get = "https://github.com/openai/CLIP/raw/main/clip/bpe_simple_vocab_16e6.txt.gz",
     .bytes_alone = true,
 };

@@ -65,7 +65,7 @@ refuse() { # WHAT PATTERN RANKS ARGS...
     [ "$(grep -c '^sc_mpi: error: ' err)" = 1 ] && grep -qE -- "$pattern" err || die "$what: not $pattern"
     [ ! -s out ] && [ ! -e none ] || die "$what: something was written or said"
 }
-refuse "no weights" "found.json:1: key 'pretrained': no pretrained weights of resnet-tiny" 1 found.json
+refuse "no weights" "found.json:1: key 'pretrained': no pretrained weights of resnet-tiny.*either: the weights of clip:tiny" 1 found.json
 refuse "no weights, two ranks" "no pretrained weights of resnet-tiny" 2 found.json
 sed 's/"resnet-tiny"/"resnet18"/' found.json >named.json
 refuse "places" "$HOME/.cache/torch|$WORK/cache/torch/hub/checkpoints.*resnet18-f37072fd.pth.*download.pytorch.org" 1 named.json
