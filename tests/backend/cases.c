@@ -321,6 +321,8 @@ static const op_case cases[] = {
     LINEAR("odd transposed", 5, SC_COMPUTE, 21, SC_EXACT, 11, 1, true, SC_NO_ACTIVATION),
     LINEAR("1 row", 1, SC_COMPUTE, 64, SC_EXACT, 48, 1, false, SC_NO_ACTIVATION),
     LINEAR("1 by 1", 1, SC_EXACT, 1, SC_EXACT, 1, 1, true, SC_NO_ACTIVATION),
+    LINEAR("tiles", 61, SC_COMPUTE, 150, SC_COMPUTE, 201, 1, false, SC_QUICK_GELU),
+    LINEAR("tiles transposed", 61, SC_COMPUTE, 151, SC_EXACT, 200, 0, true, SC_NO_ACTIVATION),
 
     ADD("compute", 4, 37, SC_COMPUTE, SC_COMPUTE, SC_COMPUTE),
     ADD("exact", 4, 37, SC_EXACT, SC_EXACT, SC_EXACT),

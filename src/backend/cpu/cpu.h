@@ -45,6 +45,13 @@ void cpu_sleepers_stop(cpu_sleepers *s);
 /* ---- peak.c ---- */
 sc_status cpu_peak(sc_device *d, double *flops, double *bytes);
 
+/* ---- memory.c ---- */
+sc_status cpu_alloc(sc_device *d, size_t bytes, void **out);
+void cpu_free(sc_device *d, void *p);
+/* Part of a block of which only some rows will ever be written: takes memory for those alone. Call it
+ * before the part is used. */
+void cpu_scattered(void *p, size_t bytes);
+
 /* ---- layout.c ---- */
 static inline int64_t cpu_round16(int64_t n)
 {
@@ -136,7 +143,8 @@ typedef struct cpu_op {
     void (*release)(cpu_device *d, void *state);
     sc_status (*forward)(cpu_device *d, const sc_op_node *n, void *state);
     sc_status (*backward)(cpu_device *d, const sc_op_node *n, void *state);
-} cpu_op; /* memory, prepare, release and backward may be NULL */
+    double (*work)(const sc_op_node *n, const void *state, bool backward);
+} cpu_op; /* memory, prepare, release, backward and work may be NULL */
 extern const cpu_op cpu_op_augment, cpu_op_conv2d, cpu_op_batch_norm, cpu_op_max_pool,
     cpu_op_avg_pool, cpu_op_linear, cpu_op_add, cpu_op_activate, cpu_op_multiply,
     cpu_op_depthwise_conv2d, cpu_op_channel_norm, cpu_op_layer_scale, cpu_op_scale_channels,

@@ -94,23 +94,6 @@ static sc_status cpu_open(const sc_device_options *o, sc_device **out)
     return SC_OK;
 }
 
-/* Zeroed by all threads: on a machine with several memories each gets a share of the pages. */
-static sc_status cpu_alloc(sc_device *dev, size_t bytes, void **out)
-{
-    void *p = bytes <= SIZE_MAX - 64 ? aligned_alloc(64, cpu_align(bytes ? bytes : 1)) : NULL;
-    *out = p;
-    if (!p)
-        return sc_fail(SC_ENOMEM, "cpu: out of memory for %zu bytes", bytes);
-    omp_set_num_threads(dev->threads);
-    cpu_zero(p, cpu_align(bytes ? bytes : 1));
-    return SC_OK;
-}
-static void cpu_free(sc_device *d, void *p)
-{
-    (void)d;
-    free(p);
-}
-
 static sc_status cpu_node_memory(sc_device *dev, const sc_op_node *n, size_t *saved,
                                  size_t *scratch)
 {
@@ -155,6 +138,11 @@ static sc_status cpu_forward(sc_device *dev, const sc_op_node *n, void *state)
     cpu_device *d = (cpu_device *)dev;
     omp_set_num_threads(d->head.threads);
     return ops[n->op]->forward(d, n, ((node_state *)state)->state);
+}
+static double cpu_work(sc_device *dev, const sc_op_node *n, void *state, bool backward)
+{
+    (void)dev;
+    return ops[n->op]->work ? ops[n->op]->work(n, ((node_state *)state)->state, backward) : 1;
 }
 static sc_status cpu_backward(sc_device *dev, const sc_op_node *n, void *state)
 {
@@ -227,6 +215,7 @@ const sc_backend *sc_backend_cpu(void)
         .backward = cpu_backward,
         .adamw = cpu_adamw,
         .peak = cpu_peak,
+        .work = cpu_work,
     };
     return &backend;
 }

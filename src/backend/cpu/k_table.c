@@ -17,6 +17,7 @@ void KERNEL(cpu_kernels)(cpu_kernels *k)
     KERNEL(fill_depthwise)(k);
     KERNEL(fill_channels)(k);
     KERNEL(fill_attention)(k);
+    KERNEL(fill_linear)(k);
     KERNEL(fill_optim)(k);
     KERNEL(fill_augment)(k);
     k->wino = KERNEL(wino_kernels)();

@@ -90,6 +90,24 @@ typedef struct cpu_plane_scale {
     int64_t hw;
     bool base_bf, x_bf, out_bf, add;
 } cpu_plane_scale;
+/* Matrix products, k_linear.c. An operand is made of words: a float, or two bfloat16 that are
+ * neighbours along the depth. A panel is [depth words][tile_cols]. */
+enum { CPU_TILE_ROWS = 6, CPU_TILE_COLS = 64 /* the most of any processor */ };
+typedef struct cpu_tile {
+    const void *a;                /* words; row r and depth d at r * a_row + d * a_step */
+    const uint32_t *b;            /* a panel */
+    int64_t a_row, a_step, depth; /* words */
+    /* Lines to fetch meanwhile, behind each of `aheads` addresses: four in a row, then a stride. */
+    const char *ahead[3];
+    int aheads;
+    int64_t ahead_stride, ahead_lines;
+} cpu_tile;
+/* What becomes part of an operand: `cols` columns over `depth`, zeros up to `room` columns (a
+ * multiple of the block) and to a whole word. */
+typedef struct cpu_pack {
+    const void *src;
+    int64_t stride, depth, cols, room; /* elements */
+} cpu_pack;
 
 typedef struct cpu_kernels {
     const char *isa;
@@ -153,6 +171,17 @@ typedef struct cpu_kernels {
      * returns how many FLOP they were. And y += s x. */
     double (*fma_loop)(int64_t rounds, bool bf, float *out);
     void (*axpy)(float *y, const float *x, int64_t count, float s);
+    int tile_cols;
+    /* c [rows][tile_cols] = rows of a times b, rows <= CPU_TILE_ROWS */
+    void (*tile)(const cpu_tile *t, int rows, float *c, bool bf);
+    /* out (+)= c + bias (may be NULL) */
+    void (*tile_store)(void *out, bool out_bf, const float *c, const float *bias, int64_t count,
+                       bool add);
+    /* Rows of src lie along the depth; a word of the depth starts out_step words behind the one
+     * before. bf: words of bfloat16. */
+    void (*pack_rows)(uint32_t *out, int64_t out_step, const cpu_pack *s, bool src_bf, bool bf);
+    /* The same from floats of which the rows are the columns. */
+    void (*pack_columns)(uint32_t *out, int64_t out_step, const cpu_pack *s, bool bf);
 
     void (*adamw)(float *p, const float *g, float *m, float *v, int64_t count, const float c[8]);
 
@@ -183,6 +212,7 @@ void KERNEL(fill_activate)(cpu_kernels *k);
 void KERNEL(fill_depthwise)(cpu_kernels *k);
 void KERNEL(fill_channels)(cpu_kernels *k);
 void KERNEL(fill_attention)(cpu_kernels *k);
+void KERNEL(fill_linear)(cpu_kernels *k);
 void KERNEL(fill_optim)(cpu_kernels *k);
 void KERNEL(fill_augment)(cpu_kernels *k);
 void KERNEL(fill_peak)(cpu_kernels *k);
