@@ -116,8 +116,8 @@ sc_status sc_weights_digest(const sc_weights *w, uint8_t digest[32]);
  * family whose layouts are known (src/weights/family.h: how to add one). `wanted` holds the names and shapes of
  * ours, every tensor of the tower but its projection (an SC_I64 scalar counts batches; 0 where the file has
  * none). SC_EFORMAT names the first few tensors that are missing, misshapen, or neither ours nor of the file's
- * other tower. A state dict of our own model is taken too, whole or one tower of it (sc_export). The reader gives exactly the wanted ones, in the file's element types; transposed, split and
- * stacked tensors are put right. */
+ * other tower. A state dict of our own model is taken too, whole or one tower of it (sc_export). The reader gives exactly the wanted ones, in the file's element types; transposed and
+ * split tensors are put right. */
 typedef struct sc_pretrained sc_pretrained;
 sc_status sc_pretrained_open(const sc_weights *w /* must live on */, const char *encoder,
                              const sc_tensor *wanted, size_t n, sc_pretrained **out);

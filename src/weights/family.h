@@ -20,9 +20,7 @@ enum { SC_MOST_PARTS = 3 };
 typedef struct sc_recipe {
     char *names[SC_MOST_PARTS]; /* in the file, without wrappers' prefixes (module., model., ...) */
     size_t sources[SC_MOST_PARTS]; /* filled by pretrained.c */
-    int parts; /* 1, or several that are stacked along the first dimension, equal in size */
-    int slice,
-        of; /* of > 1: part `slice` of `of` equal ones of the source, cut along dimension 0 */
+    int parts;       /* 1, or several that are stacked along the first dimension, equal in size */
     bool transposed; /* a matrix that lies the other way round there */
     bool squeezed;   /* dimensions of 1 do not count: [C, 1, 1] there is [C] here */
     bool may_lack;   /* a counter, or what nothing reads: 0 when the file has none */

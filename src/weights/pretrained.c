@@ -108,8 +108,6 @@ static sc_shape source_shape(const sc_tensor *ours, const sc_recipe *r)
         s = SC_SHAPE(s.d[1], s.d[0]);
     if (s.n > 0 && r->parts > 1)
         s.d[0] /= r->parts;
-    if (s.n > 0 && r->of > 1)
-        s.d[0] *= r->of;
     return s;
 }
 
@@ -251,25 +249,19 @@ sc_status sc_pretrained_open(const sc_weights *w, const char *encoder, const sc_
     return status;
 }
 
-/* The source as a whole, of which ours is a part or a transposition. */
-static sc_status read_part(const sc_pretrained *p, const sc_tensor *ours, const sc_recipe *r,
-                           void *dst)
+static sc_status read_transposed(const sc_pretrained *p, const sc_tensor *ours, size_t source,
+                                 void *dst)
 {
-    const sc_tensor *t = &p->from.items[r->sources[0]];
-    size_t size = sc_dtype_size(t->dtype), bytes = sc_tensor_bytes(ours);
-    char *room = sc_alloc(sc_tensor_bytes(t), 1);
+    const sc_tensor *t = &p->from.items[source];
+    size_t size = sc_dtype_size(t->dtype), rows = (size_t)ours->shape.d[0],
+           columns = (size_t)ours->shape.d[1];
+    char *room = sc_alloc(rows * columns, size);
     if (!room)
         return SC_ENOMEM;
-    sc_status status = p->from.read(p->from.ctx, r->sources[0], room);
-    const char *part = room + (r->of > 1 ? (size_t)r->slice * bytes : 0);
-    if (status == SC_OK && !r->transposed)
-        memcpy(dst, part, bytes);
-    size_t rows = r->transposed ? (size_t)ours->shape.d[0] : 0, columns = 0;
-    if (rows)
-        columns = (size_t)ours->shape.d[1];
+    sc_status status = p->from.read(p->from.ctx, source, room);
     for (size_t i = 0; i < rows && status == SC_OK; i++)
         for (size_t j = 0; j < columns; j++)
-            memcpy((char *)dst + (i * columns + j) * size, part + (j * rows + i) * size, size);
+            memcpy((char *)dst + (i * columns + j) * size, room + (j * rows + i) * size, size);
     free(room);
     return status;
 }
@@ -283,8 +275,8 @@ static sc_status read_mapped(void *ctx, size_t i, void *dst)
         memset(dst, 0, sc_tensor_bytes(ours));
         return SC_OK;
     }
-    if (r->transposed || r->of > 1)
-        return read_part(p, ours, r, dst);
+    if (r->transposed)
+        return read_transposed(p, ours, r->sources[0], dst);
     for (int k = 0; k < r->parts; k++) {
         SC_TRY(p->from.read(p->from.ctx, r->sources[k], dst));
         dst = (char *)dst + sc_tensor_bytes(&p->from.items[r->sources[k]]);

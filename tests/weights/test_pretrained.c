@@ -459,6 +459,14 @@ static void caches_in_their_order(void **state)
     assert_memory_equal(f.sha256, "2d711642b726b04401627ca9fbac32f5", 32);
     sc_found_free(&f);
     free(file);
+    /* an index stands for its shards */
+    assert_int_equal(sc_weights_find("clip:RN50", "text_weights",
+                                     SC_TEST_DIR "/golden/weights_model.safetensors.index.json",
+                                     &f),
+                     SC_OK);
+    assert_string_equal(f.sha256,
+                        "a8c41ee811ada682f9ea7cbde9891abf434b3d6a40ef8a00ecbd1e4f45ac24cf");
+    sc_found_free(&f);
 }
 
 /* The older version V1 wins over V2, and a file that is not what its name says is refused. */
