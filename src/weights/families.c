@@ -4,6 +4,9 @@
 
 static const sc_family *const families[] = {
     &sc_family_resnet,
+    &sc_family_convnext,
+    &sc_family_efficientnet,
+    &sc_family_starnet,
     &sc_family_clip_text,
     &sc_family_bert,
     &sc_family_vit,

@@ -76,6 +76,7 @@ typedef struct sc_family {
 /* The family and row of an encoder; NULL: unknown. */
 const sc_family *sc_family_find(const char *encoder, const sc_published **row);
 
-extern const sc_family sc_family_resnet, sc_family_clip_text, sc_family_bert, sc_family_vit;
+extern const sc_family sc_family_resnet, sc_family_convnext, sc_family_efficientnet,
+    sc_family_starnet, sc_family_clip_text, sc_family_bert, sc_family_vit;
 
 #endif

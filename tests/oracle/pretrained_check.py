@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
-"""Features of every ResNet and CLIP text tower of sc_mpi against the libraries whose weights it reads.
+"""Features of every ResNet, of timm's families and of every CLIP text tower of sc_mpi against the libraries whose weights it reads.
 Models of torchvision, open_clip and transformers are made with random values and saved the way those
 libraries save them; sc_mpi finds the files by `pretrained: true`, takes one step at rest (learning rate
 1e-30) and dumps its features. The libraries' own forward passes have to agree to 2e-5 of the largest value.
 
-    python tests/oracle/pretrained_check.py build/bin/sc_mpi [CASE...]   # torchvision, open_clip, transformers
+    python tests/oracle/pretrained_check.py build/bin/sc_mpi [CASE...]   # torchvision, timm, open_clip, transformers
 """
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
@@ -22,6 +23,7 @@ import torchvision
 import transformers
 from PIL import Image
 
+import timm_encoders
 from model_oracle import CLIP, TextEncoder, TinyResNet
 
 BOUND = 2e-5
@@ -30,6 +32,11 @@ HUB = {"clip:ViT-B/32": "openai--clip-vit-base-patch32", "clip:ViT-B/16": "opena
        "clip:ViT-L/14": "openai--clip-vit-large-patch14"}
 CASES = [f"resnet{n}={kind}" for n, kind in ((18, "torchvision"), (18, "older"), (18, "half"), (34, "timm"),
                                              (50, "torchvision"), (101, "older"), (152, "torchvision"))]
+CASES += [f"{n}={kind}" for n, kind in (
+    ("convnext-tiny", "timm"), ("convnext-tiny", "torchvision"), ("convnext-tiny", "authors"),
+    ("convnext-small", "torchvision"), ("convnext-base", "authors"), ("efficientnet-b0", "torchvision"),
+    ("efficientnet-b1", "timm"), ("efficientnet-b2", "torchvision"), ("efficientnet-b3", "torchvision"),
+    ("starnet_s1", "timm"), ("starnet_s4", "authors"))]
 CASES += [f"clip:{n}={kind}" for n, kind in (
     ("ViT-B/32", "transformers"), ("ViT-B/32", "open_clip"), ("ViT-B/32", "script"), ("ViT-B/16", "transformers"),
     ("ViT-L/14", "transformers"), ("ViT-L/14", "script"), ("RN50", "open_clip"), ("RN50", "script"))]
@@ -69,6 +76,43 @@ def resnet(name, folder, kind):
     else:
         torch.save(state, folder / f"{name}.pth", _use_new_zipfile_serialization=kind != "older")
     return torch.nn.Sequential(*list(net.children())[:-1], torch.nn.Flatten())
+
+
+def to_authors(name):
+    """timm's names of a ConvNeXt as its authors have them."""
+    for a, b in ((r"^stem\.", "downsample_layers.0."), (r"^stages\.(\d)\.downsample\.", r"downsample_layers.\1."),
+                 (r"\.blocks\.", "."), ("conv_dw", "dwconv"), (r"mlp\.fc1", "pwconv1"), (r"mlp\.fc2", "pwconv2"),
+                 (r"^head\.norm\.", "norm."), (r"^head\.fc\.", "head.")):
+        name = re.sub(a, b, name)
+    return name
+
+
+def timm_net(name, folder, kind):
+    """A whole classifier of timm, torchvision or the authors, and what it gives in front of its last matrix."""
+    torch.manual_seed(len(name))
+    if kind == "torchvision":
+        net = getattr(torchvision.models, name.replace("-", "_"))(weights=None)
+    else:
+        net = timm_encoders.timm.create_model(name.replace("-", "_"), pretrained=False)
+    with torch.no_grad():
+        for n, p in net.named_parameters():
+            if p.dim() == 1 or n.endswith("layer_scale"):
+                p.normal_(0.3 if "gamma" in n or "layer_scale" in n else 1.0 if n.endswith("weight") else 0.0, 0.1)
+        for n, b in net.named_buffers():
+            if n.endswith("running_var"):
+                b.uniform_(0.5, 1.5)
+    state = net.eval().state_dict()
+    if kind == "authors":
+        state = {to_authors(k) if name.startswith("convnext") else k: v for k, v in state.items()}
+        torch.save({"epoch": 3, "model" if name.startswith("convnext") else "state_dict": state}, folder / f"{name}.pth")
+    elif kind == "timm":
+        safetensors.torch.save_file(state, folder / f"{name}.safetensors", {"format": "pt"})
+    else:
+        torch.save(state, folder / f"{name}.pth")
+    if kind == "torchvision":
+        net.classifier[-1] = torch.nn.Identity()
+        return net
+    return lambda x: net.forward_head(net.forward_features(x), pre_logits=True)
 
 
 def open_clip_model(name):
@@ -194,7 +238,8 @@ def check(program, case, work):
     images(work / "data")
     name, _, kind = case.partition("=")
     text = name.startswith("clip:")
-    reference = (clip_text if text else resnet)(name, weights, kind)
+    make = clip_text if text else timm_net if timm_encoders.is_timm(name) else resnet
+    reference = make(name, weights, kind)
     other = other_tower(text, weights)
     d = run(program, work, *((other, name) if text else (name, other)))
     if text:

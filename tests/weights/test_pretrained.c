@@ -266,6 +266,104 @@ static void torchvision_resnets(void **state)
     sc_tensor_set_free(&ours);
 }
 
+/* Files of the families that have timm's names: each row one of ours and the file's name for it. */
+typedef struct renamed {
+    const char *ours, *theirs;
+} renamed;
+static void maps(const char *encoder, const renamed *rows, size_t n, const char *spare)
+{
+    sc_tensor_set ours = {0}, f = {0};
+    char name[120];
+    for (size_t i = 0; i < n; i++) {
+        bool gamma = strstr(rows[i].theirs, "layer_scale") != NULL;
+        snprintf(name, sizeof name, "image_encoder.backbone.%s", rows[i].ours);
+        add(&ours, name, SC_F32, SC_SHAPE(6), (double)i * 10);
+        add(&f, rows[i].theirs, SC_F32, gamma ? SC_SHAPE(6, 1, 1) : SC_SHAPE(6), (double)i * 10);
+    }
+    add(&f, spare, SC_F32, SC_SHAPE(10, 2), 0);
+    expect(&f, encoder, &ours, NULL);
+    add(&f, "blocks.9.9.odd", SC_F32, SC_SHAPE(2), 0);
+    expect(&f, encoder, &ours, "'blocks.9.9.odd' is unknown");
+    sc_tensor_set_free(&f);
+    sc_tensor_set_free(&ours);
+}
+
+static void convnexts(void **state)
+{
+    static const renamed torchvision[] = {
+        {"stem.0.weight", "features.0.0.weight"},
+        {"stem.1.bias", "features.0.1.bias"},
+        {"stages.0.blocks.0.gamma", "features.1.0.layer_scale"},
+        {"stages.0.blocks.0.conv_dw.weight", "features.1.0.block.0.weight"},
+        {"stages.0.blocks.0.norm.bias", "features.1.0.block.2.bias"},
+        {"stages.3.downsample.0.weight", "features.6.0.weight"},
+        {"stages.3.downsample.1.bias", "features.6.1.bias"},
+        {"stages.3.blocks.11.mlp.fc1.weight", "features.7.11.block.3.weight"},
+        {"stages.3.blocks.11.mlp.fc2.bias", "features.7.11.block.5.bias"},
+        {"head.norm.weight", "classifier.0.weight"},
+    };
+    static const renamed authors[] = {
+        {"stem.0.weight", "downsample_layers.0.0.weight"},
+        {"stem.1.bias", "downsample_layers.0.1.bias"},
+        {"stages.0.blocks.0.gamma", "stages.0.0.gamma"},
+        {"stages.0.blocks.0.conv_dw.weight", "stages.0.0.dwconv.weight"},
+        {"stages.0.blocks.10.norm.bias", "stages.0.10.norm.bias"},
+        {"stages.2.downsample.1.bias", "downsample_layers.2.1.bias"},
+        {"stages.2.blocks.1.mlp.fc1.weight", "stages.2.1.pwconv1.weight"},
+        {"stages.2.blocks.1.mlp.fc2.bias", "stages.2.1.pwconv2.bias"},
+        {"head.norm.weight", "norm.weight"},
+    };
+    static const renamed timm[] = {
+        {"stages.0.blocks.0.conv_dw.weight", "stages.0.blocks.0.conv_dw.weight"},
+        {"head.norm.weight", "head.norm.weight"},
+    };
+    (void)state;
+    maps("convnext-mini", torchvision, sizeof torchvision / sizeof *torchvision,
+         "classifier.2.weight");
+    maps("convnext-mini", authors, sizeof authors / sizeof *authors, "head.weight");
+    maps("convnext-mini", timm, sizeof timm / sizeof *timm, "head.fc.weight");
+}
+static void efficientnets(void **state)
+{
+    static const renamed torchvision[] = {
+        {"conv_stem.weight", "features.0.0.weight"},
+        {"bn1.running_mean", "features.0.1.running_mean"},
+        {"blocks.0.0.conv_dw.weight", "features.1.0.block.0.0.weight"},
+        {"blocks.0.0.bn1.bias", "features.1.0.block.0.1.bias"},
+        {"blocks.0.0.se.conv_reduce.weight", "features.1.0.block.1.fc1.weight"},
+        {"blocks.0.0.se.conv_expand.bias", "features.1.0.block.1.fc2.bias"},
+        {"blocks.0.0.conv_pw.weight", "features.1.0.block.2.0.weight"},
+        {"blocks.0.0.bn2.running_var", "features.1.0.block.2.1.running_var"},
+        {"blocks.6.1.conv_pw.weight", "features.7.1.block.0.0.weight"},
+        {"blocks.6.1.bn1.bias", "features.7.1.block.0.1.bias"},
+        {"blocks.6.1.conv_dw.weight", "features.7.1.block.1.0.weight"},
+        {"blocks.6.1.bn2.weight", "features.7.1.block.1.1.weight"},
+        {"blocks.6.1.se.conv_reduce.bias", "features.7.1.block.2.fc1.bias"},
+        {"blocks.6.1.se.conv_expand.weight", "features.7.1.block.2.fc2.weight"},
+        {"blocks.6.1.conv_pwl.weight", "features.7.1.block.3.0.weight"},
+        {"blocks.6.1.bn3.bias", "features.7.1.block.3.1.bias"},
+        {"conv_head.weight", "features.8.0.weight"},
+        {"bn2.bias", "features.8.1.bias"},
+    };
+    static const renamed timm[] = {
+        {"conv_stem.weight", "conv_stem.weight"},
+        {"blocks.1.0.se.conv_reduce.bias", "blocks.1.0.se.conv_reduce.bias"},
+    };
+    (void)state;
+    maps("efficientnet-mini", torchvision, sizeof torchvision / sizeof *torchvision,
+         "classifier.1.weight");
+    maps("efficientnet-mini", timm, sizeof timm / sizeof *timm, "classifier.weight");
+}
+static void starnets(void **state)
+{
+    static const renamed timm[] = {
+        {"stem.0.conv.weight", "stem.0.conv.weight"},
+        {"stages.0.1.dwconv2.conv.bias", "stages.0.1.dwconv2.conv.bias"},
+    };
+    (void)state;
+    maps("starnet-mini", timm, sizeof timm / sizeof *timm, "head.weight");
+}
+
 /* What sc_mpi and sc_export write: the whole model, or one tower without its prefix. */
 static void files_of_our_own(void **state)
 {
@@ -490,6 +588,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(text_towers_of_three_layouts),
         cmocka_unit_test(a_wrong_tensor_is_named),
+        cmocka_unit_test(convnexts),
+        cmocka_unit_test(efficientnets),
+        cmocka_unit_test(starnets),
         cmocka_unit_test(torchvision_resnets),
         cmocka_unit_test(files_of_our_own),
         cmocka_unit_test(vocabularies),
