@@ -223,6 +223,9 @@ struct sc_backend {
                        void *m, void *v);
     /* Waits for everything queued. May be NULL (host backends). */
     sc_status (*sync)(sc_device *d);
+    /* Programs over c are about to be compiled (collective), the last of them is gone. May be NULL. */
+    sc_status (*join)(sc_device *d, const sc_comm *c);
+    void (*leave)(sc_device *d, const sc_comm *c);
     /* Collectives over flat memory of `real`, in the order of the device's work: sum over c; rank 0's to all.
      * May be NULL, both: the memory is the host's, and c's own functions do it. */
     sc_status (*sum)(sc_device *d, const sc_comm *c, void *buf, size_t count);
@@ -231,6 +234,9 @@ struct sc_backend {
     /* May be NULL: not known. The most this device does now, measured in well under a second: FLOP a
      * second of multiply-adds in its precision, bytes a second of reading and writing its memory. */
     sc_status (*peak)(sc_device *d, double *flops, double *bytes);
+    /* May be NULL: all. The share of the multiply-adds in the op's definition that one pass of a prepared
+     * node really does: below 1 where an algorithm needs fewer. */
+    double (*work)(sc_device *d, const sc_op_node *n, void *state, bool backward);
 };
 
 const sc_backend *sc_backend_ref(void);

@@ -256,6 +256,11 @@ sc_status sc_programs_compile(sc_device *d, sc_params *params, const sc_comm *c,
         return SC_ENOMEM;
     }
     shared->users = 1; /* this function, until it is done */
+    if (d->backend->join != NULL) {
+        SC_TRY_GOTO(d->backend->join(d, c));
+        shared->joined = c;
+    }
+    status = SC_ENOMEM;
     for (int i = 0; i < n; i++) {
         out[i] = sc_alloc(1, sizeof **out);
         if (out[i] == NULL)

@@ -14,6 +14,8 @@ void nn_shared_leave(sc_device *d, program_shared *s)
         d->backend->free(d, s->arena);
     if (s->scratch != NULL)
         d->backend->free(d, s->scratch);
+    if (s->joined != NULL)
+        d->backend->leave(d, s->joined);
     free(s);
 }
 

@@ -24,6 +24,7 @@ typedef struct program_value {
 /* The memory that the programs of one sc_programs_compile share. */
 typedef struct program_shared {
     int users;
+    const sc_comm *joined; /* NULL: the device was not told of a communicator */
     char *arena, *scratch;
     size_t arena_bytes, scratch_bytes;
 } program_shared;

@@ -59,8 +59,14 @@ run half 1 --backend cuda
 says "sm_80, bf16"
 near half cpu train_loss 0.05
 run pair 2 --no-amp --backend cuda --gpus 0 --group-size 2
-[ "$rc" = 0 ] || die "two ranks"
+[ "$rc" = 0 ] || die "two ranks on one GPU"
+says "their sums go through the host: ranks share a GPU"
 near pair cpu train_loss 1e-4
+SHIM_DEVICES=2 run apart 2 --no-amp --backend cuda --gpus 0,1 --group-size 2
+[ "$rc" = 0 ] || die "two ranks on two GPUs"
+! grep -q 'through the host' out err || die "no NCCL between two GPUs"
+near apart cpu train_loss 1e-4
+near apart pair val_loss 1e-3
 
 # Libraries that do not do.
 STANDIN_CUDNN_VERSION=90100 run old 1 --backend cuda --no-amp

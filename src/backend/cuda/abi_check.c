@@ -1,11 +1,22 @@
 /* Compiled into the plugin only, where NVIDIA's headers are: our numbers and structs are theirs. */
 #include <cublasLt.h>
 #include <cudnn_graph.h>
+#if __has_include(<nccl.h>)
+#include <nccl.h>
+#endif
 #include <stddef.h>
 
 #define SC_ABI(ours, number, theirs) _Static_assert((number) == (int)(theirs), #theirs);
 #include "blas.def"
 #include "dnn.def"
+#ifdef NCCL_MAJOR
+#include "nccl.def"
+/* As peers.c has it: the first members, which never move. */
+_Static_assert(offsetof(ncclConfig_t, magic) == 8 && offsetof(ncclConfig_t, version) == 12 &&
+                   offsetof(ncclConfig_t, blocking) == 16,
+               "ncclConfig_t");
+_Static_assert(sizeof(ncclUniqueId) == 128, "ncclUniqueId");
+#endif
 #undef SC_ABI
 
 /* As blas.c has it. */

@@ -1,4 +1,6 @@
-/* Collectives of a communicator over host memory, for device buffers. */
+/* Collectives on device memory: NCCL's where ranks have a GPU each, else the communicator's own,
+ * through the host.
+ */
 #include "cuda.h"
 
 #include <stdlib.h>
@@ -19,12 +21,16 @@ static sc_status bring(cuda_device *d, void *to, const void *from, size_t bytes)
 {
     if (bytes > 0)
         CUDA_TRY(sc_cuda_copy(d->stream, to, from, bytes), "a collective's copy");
-    return cuda_check(sc_cuda_stream_wait(d->stream), "the work before a collective");
+    return cuda_wait(d);
 }
 sc_status cuda_all_reduce(cuda_device *d, const sc_comm *c, double *buf, size_t count)
 {
     const size_t bytes = count * sizeof *buf;
+    bool done = false;
     if (c->size == 1)
+        return SC_OK;
+    SC_TRY(peers_sum(d->peers, c, buf, count, SC_F64, &done));
+    if (done)
         return SC_OK;
     if (bytes > d->staging_bytes)
         return sc_fail(SC_EINTERNAL, "cuda: %zu bytes of staging were not reserved", bytes);
@@ -36,11 +42,16 @@ sc_status cuda_all_gather(cuda_device *d, const sc_comm *c, const void *send, vo
                           const int64_t *counts, sc_dtype dtype)
 {
     const size_t size = sc_dtype_size(dtype);
-    size_t before = 0, all = 0;
+    size_t before = 0, all = 0, sizes[CUDA_MOST_RANKS];
+    bool done = false;
     for (int r = 0; r < c->size; r++) {
-        before += r < c->rank ? (size_t)counts[r] * size : 0;
-        all += (size_t)counts[r] * size;
+        sizes[r] = (size_t)counts[r] * size;
+        before += r < c->rank ? sizes[r] : 0;
+        all += sizes[r];
     }
+    SC_TRY(peers_gather(d->peers, c, send, recv, sizes, &done));
+    if (done)
+        return SC_OK;
     if (all > d->staging_bytes)
         return sc_fail(SC_EINTERNAL, "cuda: %zu bytes of staging were not reserved", all);
     SC_TRY(bring(d, d->staging + before, send, (size_t)counts[c->rank] * size));
@@ -53,7 +64,12 @@ sc_status cuda_all_gather(cuda_device *d, const sc_comm *c, const void *send, vo
 enum { PIECE = 16 << 20 };
 static sc_status in_pieces(cuda_device *d, const sc_comm *c, char *buf, size_t bytes, bool sum)
 {
+    bool done = false;
     if (c->size == 1)
+        return SC_OK;
+    SC_TRY(sum ? peers_sum(d->peers, c, buf, bytes / sizeof(float), SC_F32, &done)
+               : peers_broadcast(d->peers, c, buf, bytes, &done));
+    if (done)
         return SC_OK;
     SC_TRY(cuda_reserve_staging(d, bytes < PIECE ? bytes : PIECE));
     for (size_t at = 0; at < bytes; at += PIECE) {
@@ -72,4 +88,16 @@ sc_status cuda_sum_floats(sc_device *d, const sc_comm *c, void *buf, size_t coun
 sc_status cuda_share_floats(sc_device *d, const sc_comm *c, void *buf, size_t count)
 {
     return in_pieces((cuda_device *)d, c, buf, count * sizeof(float), false);
+}
+sc_status cuda_join(sc_device *d, const sc_comm *c)
+{
+    return peers_join(((cuda_device *)d)->peers, c);
+}
+void cuda_leave(sc_device *d, const sc_comm *c)
+{
+    peers_leave(((cuda_device *)d)->peers, c);
+}
+sc_status cuda_wait(cuda_device *d)
+{
+    return peers_wait(d->peers);
 }

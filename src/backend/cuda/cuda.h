@@ -13,6 +13,7 @@
 #include "blas.h"
 #include "dnn.h"
 #include "kernels.h"
+#include "peers.h"
 #include "superclip/backend.h"
 
 enum { CUDA_FAULTS = 4 };
@@ -30,6 +31,7 @@ typedef struct cuda_device {
     sc_status broken; /* the first failure of a call that cannot return one */
     dnn *dnn;         /* NULL: not needed yet; see cuda_dnn */
     blas *blas;       /* the same; see cuda_blas */
+    peers *peers;
     const sc_log *log;
 } cuda_device;
 
@@ -115,14 +117,19 @@ sc_status cuda_weight_refresh(cuda_device *d, const sc_node_param *p);
 void cuda_param_release(sc_device *d, void *state);
 void cuda_free(sc_device *d, void *p);
 
-/* Collectives of a communicator over host memory, for device buffers: they wait for the stream.
- * Their staging memory is reserved while programs are prepared. */
+/* Waits for the stream, and looks after the other ranks meanwhile. */
+sc_status cuda_wait(cuda_device *d);
+/* Collectives on device memory. Those that go through the host wait for the stream; their staging
+ * memory is reserved while programs are prepared. */
+enum { CUDA_MOST_RANKS = 1024 };
 sc_status cuda_reserve_staging(cuda_device *d, size_t bytes);
 sc_status cuda_all_reduce(cuda_device *d, const sc_comm *c, double *buf, size_t count);
 /* counts: elements of every rank; recv holds all of them, send the own ones. */
 sc_status cuda_all_gather(cuda_device *d, const sc_comm *c, const void *send, void *recv,
                           const int64_t *counts, sc_dtype dtype);
 
+sc_status cuda_join(sc_device *d, const sc_comm *c);
+void cuda_leave(sc_device *d, const sc_comm *c);
 sc_status cuda_sum_floats(sc_device *d, const sc_comm *c, void *buf, size_t count);
 sc_status cuda_share_floats(sc_device *d, const sc_comm *c, void *buf, size_t count);
 

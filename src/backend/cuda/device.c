@@ -37,6 +37,7 @@ static void cuda_close(sc_device *head)
     cuda_device *d = (cuda_device *)head;
     if (d == NULL)
         return;
+    peers_free(d->peers);
     dnn_close(d->dnn);
     blas_close(d->blas);
     (void)sc_cuda_free(d->table);
@@ -53,6 +54,7 @@ static sc_status fill_device(cuda_device *d)
     float table[3][256];
     void *p = NULL;
     CUDA_TRY(sc_cuda_stream_new(&d->stream), "no stream");
+    SC_TRY(peers_new(d->stream, d->facts.uuid, d->log, &d->peers));
     CUDA_TRY(sc_cuda_malloc(sizeof table, &p), "no memory for the pixel table");
     d->table = p;
     CUDA_TRY(sc_cuda_malloc(8 * sizeof(float), &p), "no memory");
@@ -76,6 +78,7 @@ static sc_status cuda_open_nth(const sc_device_options *o, int number, sc_device
     if (d == NULL)
         return SC_ENOMEM;
     sc_status status = SC_OK;
+    d->log = o->log;
     number = (int)((unsigned)number % (unsigned)count);
     failed = sc_cuda_use(number, &d->facts);
     if (failed != 0)
@@ -93,7 +96,6 @@ static sc_status cuda_open_nth(const sc_device_options *o, int number, sc_device
     d->head.backend = sc_backend_cuda();
     d->head.precision = o->precision == SC_BF16_MIXED ? SC_BF16_MIXED : SC_FP32;
     d->head.threads = o->threads;
-    d->log = o->log;
     (void)snprintf(d->head.description, sizeof d->head.description, "cuda: GPU %d, %s, sm_%d%d, %s",
                    number, d->facts.name, d->facts.major, d->facts.minor,
                    d->head.precision == SC_BF16_MIXED ? "bf16" : "fp32");
@@ -242,8 +244,9 @@ static sc_status cuda_sync(sc_device *head)
         [FAULT_LOSS] = "superclip_loss: the label of row %d is no class"};
     cuda_device *d = (cuda_device *)head;
     int faults[CUDA_FAULTS] = {0};
+    SC_TRY(cuda_wait(d));
     CUDA_TRY(sc_cuda_copy(d->stream, faults, d->faults, sizeof faults), "reading faults");
-    CUDA_TRY(sc_cuda_stream_wait(d->stream), "the work that was queued");
+    CUDA_TRY(sc_cuda_stream_wait(d->stream), "reading faults");
     for (int i = 0; i < CUDA_FAULTS; i++)
         if (faults[i] != 0) {
             char text[128];
@@ -279,6 +282,8 @@ const sc_backend *sc_backend_cuda(void)
         .backward = cuda_backward,
         .adamw = cuda_adamw,
         .sync = cuda_sync,
+        .join = cuda_join,
+        .leave = cuda_leave,
         .sum = cuda_sum_floats,
         .share = cuda_share_floats,
     };

@@ -213,6 +213,7 @@ int sc_cuda_check_finite(void *stream, const float *x, int64_t count, int *bad);
 /* ---- runtime.cu: the device, for host code that knows no CUDA header ---- */
 typedef struct sc_cuda_device_facts {
     char name[128];
+    char uuid[16];
     int major, minor, processors;
     size_t memory;
 } sc_cuda_device_facts;
@@ -222,6 +223,7 @@ int sc_cuda_use(int device, sc_cuda_device_facts *facts);
 int sc_cuda_stream_new(void **stream);
 int sc_cuda_stream_free(void *stream);
 int sc_cuda_stream_wait(void *stream);
+int sc_cuda_stream_ready(void *stream, bool *ready);
 int sc_cuda_malloc(size_t bytes, void **p);
 int sc_cuda_free(void *p);
 int sc_cuda_copy(void *stream, void *to, const void *from, size_t bytes);

@@ -79,6 +79,8 @@ static sc_status transfer(cuda_device *d, const sc_value_desc *v, const void *fr
     sc_status status = SC_OK;
     if (cuda_value_bytes(&d->head, v) == 0)
         return SC_OK;
+    if (to_host != NULL) /* a copy to the host waits without looking after the other ranks */
+        SC_TRY(cuda_wait(d));
     if (as_on_host(d, v)) {
         const size_t plain = cuda_value_bytes(&d->head, v);
         SC_TRY_GOTO(cuda_check(from_host != NULL ? sc_cuda_copy(d->stream, value, from_host, plain)
@@ -94,7 +96,7 @@ static sc_status transfer(cuda_device *d, const sc_value_desc *v, const void *fr
             SC_TRY_GOTO(cuda_check(sc_cuda_copy(d->stream, to_host, planes, bytes), "a copy"));
         }
     }
-    SC_TRY_GOTO(cuda_check(sc_cuda_stream_wait(d->stream), "a copy"));
+    SC_TRY_GOTO(cuda_wait(d));
 done:
     (void)sc_cuda_free(planes);
     return status;
@@ -156,10 +158,10 @@ static sc_status move_param(cuda_device *d, const sc_param_desc *p, float *host,
         else
             memcpy(ours, host, plain);
         SC_TRY_GOTO(cuda_check(sc_cuda_copy(d->stream, value, ours, bytes), "a parameter"));
-        SC_TRY_GOTO(cuda_check(sc_cuda_stream_wait(d->stream), "a parameter"));
+        SC_TRY_GOTO(cuda_wait(d));
     } else {
         SC_TRY_GOTO(cuda_check(sc_cuda_copy(d->stream, ours, value, bytes), "a parameter"));
-        SC_TRY_GOTO(cuda_check(sc_cuda_stream_wait(d->stream), "a parameter"));
+        SC_TRY_GOTO(cuda_wait(d));
         if (filter(p))
             reorder_filter(p, host, ours, false);
         else

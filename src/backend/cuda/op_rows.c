@@ -145,19 +145,18 @@ static sc_status group_backward(cuda_device *d, const sc_op_node *n)
 const cuda_op cuda_op_group_mean = {NULL, group_forward, group_backward, NULL};
 
 /* ---- all_gather ---- */
-enum { MOST_RANKS = 1024 };
 static sc_status gather_memory(cuda_device *d, const sc_op_node *n, size_t *saved, size_t *scratch)
 {
     (void)saved;
     (void)scratch;
-    if (n->comm->size > MOST_RANKS || n->in[0].desc.kind != n->out[0].desc.kind)
+    if (n->comm->size > CUDA_MOST_RANKS || n->in[0].desc.kind != n->out[0].desc.kind)
         return sc_fail(SC_EUNSUPPORTED, "cuda: all_gather over %d ranks or of mixed kinds",
                        n->comm->size);
     return cuda_reserve_staging(d, cuda_value_bytes(&d->head, &n->out[0].desc));
 }
 static sc_status gather_forward(cuda_device *d, const sc_op_node *n)
 {
-    int64_t counts[MOST_RANKS];
+    int64_t counts[CUDA_MOST_RANKS];
     for (int r = 0; r < n->comm->size; r++)
         counts[r] = n->rows[r] * cuda_width(&n->in[0].desc);
     return cuda_all_gather(d, n->comm, n->in[0].data, n->out[0].data, counts,

@@ -2,6 +2,7 @@
 #include "device.cuh"
 
 #include <stdio.h>
+#include <string.h>
 
 extern "C" const char *sc_cuda_error_text(int error)
 {
@@ -24,6 +25,7 @@ extern "C" int sc_cuda_use(int device, sc_cuda_device_facts *facts)
         return static_cast<int>(e);
     snprintf(facts->name, sizeof facts->name, "%.*s", static_cast<int>(sizeof facts->name) - 1,
              p.name);
+    memcpy(facts->uuid, p.uuid.bytes, sizeof facts->uuid);
     facts->major = p.major;
     facts->minor = p.minor;
     facts->processors = p.multiProcessorCount;
@@ -45,6 +47,13 @@ extern "C" int sc_cuda_stream_free(void *stream)
 extern "C" int sc_cuda_stream_wait(void *stream)
 {
     return static_cast<int>(cudaStreamSynchronize(sc_cuda_queue(stream)));
+}
+
+extern "C" int sc_cuda_stream_ready(void *stream, bool *ready)
+{
+    const cudaError_t e = cudaStreamQuery(sc_cuda_queue(stream));
+    *ready = e == cudaSuccess;
+    return e == cudaErrorNotReady ? 0 : static_cast<int>(e);
 }
 
 extern "C" int sc_cuda_malloc(size_t bytes, void **p)

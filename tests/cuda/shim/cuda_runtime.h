@@ -144,6 +144,7 @@ typedef enum cudaError_t {
     cudaErrorMemoryAllocation = 2,
     cudaErrorInvalidConfiguration = 9,
     cudaErrorInvalidDevice = 101,
+    cudaErrorNotReady = 600,
     cudaErrorLaunchFailure = 719
 } cudaError_t;
 typedef struct shim_stream *cudaStream_t;
@@ -156,6 +157,9 @@ typedef struct cudaDeviceProp {
     char name[256];
     size_t totalGlobalMem, sharedMemPerBlockOptin;
     int major, minor, multiProcessorCount;
+    struct {
+        char bytes[16];
+    } uuid;
 } cudaDeviceProp;
 
 cudaError_t cudaGetLastError(void);
@@ -171,6 +175,7 @@ cudaError_t cudaMemsetAsync(void *p, int value, size_t bytes, cudaStream_t strea
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned flags);
 cudaError_t cudaStreamDestroy(cudaStream_t stream);
 cudaError_t cudaStreamSynchronize(cudaStream_t stream);
+cudaError_t cudaStreamQuery(cudaStream_t stream);
 cudaError_t shim_func_limit(const void *kernel, cudaFuncAttribute a, int value);
 template <typename F>
 inline cudaError_t cudaFuncSetAttribute(F *kernel, cudaFuncAttribute a, int value)
@@ -186,6 +191,8 @@ bool shim_fits(const shim_config &c); /* or sets cudaErrorInvalidConfiguration *
 void shim_run(const shim_config &c, const std::function<void()> &body);
 /* Runs at once on the default stream. */
 void shim_push(cudaStream_t stream, std::function<void()> work);
+/* Everything queued, and then the work, now: for collectives, whose peers wait in the same call. */
+void shim_now(cudaStream_t stream, const std::function<void()> &work);
 template <typename... P, typename... A>
 void shim_launch(dim3 grid, dim3 block, size_t shared, cudaStream_t stream, void (*kernel)(P...),
                  A... arguments)

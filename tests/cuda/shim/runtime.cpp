@@ -77,14 +77,22 @@ void edges_intact(const block &b, const char *first)
             shim_set_error(cudaErrorLaunchFailure,
                            "device memory was written beside an allocation");
 }
+void one(cudaStream_t s)
+{
+    std::function<void()> next = std::move(s->work.front());
+    s->work.pop_front();
+    device_work open;
+    next();
+}
 void drain(cudaStream_t s)
 {
-    while (!s->work.empty()) {
-        std::function<void()> next = std::move(s->work.front());
-        s->work.pop_front();
-        device_work open;
-        next();
-    }
+    while (!s->work.empty())
+        one(s);
+}
+int devices()
+{
+    const char *told = getenv("SHIM_DEVICES"); /* all of them the same memory */
+    return told ? atoi(told) : 1;
 }
 } // namespace
 
@@ -102,6 +110,12 @@ void shim_push(cudaStream_t stream, std::function<void()> work)
         stream->work.push_back(std::move(work));
         return;
     }
+    device_work open;
+    work();
+}
+void shim_now(cudaStream_t stream, const std::function<void()> &work)
+{
+    drain(stream);
     device_work open;
     work();
 }
@@ -127,6 +141,8 @@ const char *cudaGetErrorString(cudaError_t e)
         return "invalid configuration argument";
     case cudaErrorInvalidDevice:
         return "invalid device ordinal";
+    case cudaErrorNotReady:
+        return "device not ready";
     case cudaErrorLaunchFailure:
         return *shim_fault() ? shim_fault() : "unspecified launch failure";
     }
@@ -134,18 +150,19 @@ const char *cudaGetErrorString(cudaError_t e)
 }
 cudaError_t cudaGetDeviceCount(int *count)
 {
-    *count = 1;
+    *count = devices();
     return cudaSuccess;
 }
 cudaError_t cudaSetDevice(int device)
 {
-    return device == 0 ? cudaSuccess : cudaErrorInvalidDevice;
+    return device >= 0 && device < devices() ? cudaSuccess : cudaErrorInvalidDevice;
 }
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int device)
 {
-    if (device != 0)
+    if (device < 0 || device >= devices())
         return cudaErrorInvalidDevice;
     memset(p, 0, sizeof *p);
+    memcpy(p->uuid.bytes, &device, sizeof device);
     snprintf(p->name, sizeof p->name, "fibres on the host");
     p->totalGlobalMem = (size_t)1 << 30;
     p->sharedMemPerBlockOptin = 99 << 10;
@@ -253,4 +270,12 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream)
 {
     drain(stream);
     return shim_take_error();
+}
+/* Work goes on while somebody asks. */
+cudaError_t cudaStreamQuery(cudaStream_t stream)
+{
+    if (!stream->work.empty())
+        one(stream);
+    const cudaError_t e = shim_take_error();
+    return e != cudaSuccess || stream->work.empty() ? e : cudaErrorNotReady;
 }
