@@ -68,18 +68,23 @@ void KERNEL(gemm_rows)(int count, const uint16_t *a, int64_t a_block, const uint
     }
 }
 
-/* c [8 of 16 rows][16] of one or two column blocks (+)= sum over pairs of a [16 rows] and b [16] */
+/* c [8 of 16 rows][16] of one or two column blocks (+)= sum over pairs of a [16 rows] and b [16].
+ * What is added to comes last: it may lie far away, and is asked for at the beginning; so is
+ * `next`, where the rows of the next product begin. */
 INLINE void pairs_8(const int columns, const uint16_t *a, const uint16_t *b, int64_t b_block,
-                    int64_t pairs, float *c, int64_t c_block, const bool add)
+                    int64_t pairs, float *c, int64_t c_block, const bool add, const uint16_t *next)
 {
     __m512 x[8], y[8];
 #pragma GCC unroll 8
     for (int r = 0; r < 8; r++) {
-        x[r] = add ? _mm512_loadu_ps(c + r * 16) : _mm512_setzero_ps();
-        y[r] = add && columns > 1 ? _mm512_loadu_ps(c + c_block + r * 16) : _mm512_setzero_ps();
+        x[r] = y[r] = _mm512_setzero_ps();
+        _mm_prefetch(c + r * 16, _MM_HINT_T0);
+        if (columns > 1)
+            _mm_prefetch(c + c_block + r * 16, _MM_HINT_T0);
     }
-    for (int64_t k = 0; k < pairs; k++, a += 32, b += 32) {
+    for (int64_t k = 0; k < pairs; k++, a += 32, b += 32, next += 32) {
         __m512bh b0 = lanes(b), b1 = columns > 1 ? lanes(b + b_block) : b0;
+        _mm_prefetch(next, _MM_HINT_T0);
 #pragma GCC unroll 8
         for (int r = 0; r < 8; r++) {
             __m512bh v = pair(a + r * 2);
@@ -90,22 +95,23 @@ INLINE void pairs_8(const int columns, const uint16_t *a, const uint16_t *b, int
     }
 #pragma GCC unroll 8
     for (int r = 0; r < 8; r++) {
+        if (add)
+            x[r] = _mm512_add_ps(_mm512_loadu_ps(c + r * 16), x[r]);
         _mm512_storeu_ps(c + r * 16, x[r]);
-        if (columns > 1)
+        if (columns > 1) {
+            if (add)
+                y[r] = _mm512_add_ps(_mm512_loadu_ps(c + c_block + r * 16), y[r]);
             _mm512_storeu_ps(c + c_block + r * 16, y[r]);
+        }
     }
 }
 void KERNEL(gemm_pairs)(int columns, const uint16_t *a, const uint16_t *b, int64_t b_block,
-                        int64_t pairs, float *c, int64_t c_block, bool add)
+                        int64_t pairs, float *c, int64_t c_block, bool add, const uint16_t *next)
 {
-    if (columns == 1 && add)
-        pairs_8(1, a, b, b_block, pairs, c, c_block, true);
-    else if (columns == 1)
-        pairs_8(1, a, b, b_block, pairs, c, c_block, false);
-    else if (add)
-        pairs_8(2, a, b, b_block, pairs, c, c_block, true);
+    if (columns == 1)
+        pairs_8(1, a, b, b_block, pairs, c, c_block, add, next);
     else
-        pairs_8(2, a, b, b_block, pairs, c, c_block, false);
+        pairs_8(2, a, b, b_block, pairs, c, c_block, add, next);
 }
 
 #endif

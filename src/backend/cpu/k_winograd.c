@@ -1,10 +1,15 @@
-/* Winograd's transforms between bfloat16 planes [h * w][16] and the 16 positions of a tile, in
- * float up to one rounding. d: 4 x 4 pixels, tiles overlapping by 2; g: 3 x 3 weights; y: 2 x 2
- * results. V = B^T d B    U = G g G^T    y = A^T M A    Z = A y A^T    dg = G^T P G B^T = 1  0 -1
- * 0    G = 1    0    0      A^T = 1  1  1  0 0  1  1  0        1/2  1/2  1/2          0  1 -1 -1 0
- * -1  1  0        1/2 -1/2  1/2 0  1  0 -1        0    0    1 (Lavin and Gray, Fast Algorithms for
- * Convolutional Neural Networks, section 4.1.)
+/* clang-format off */
+/* Winograd's transforms between bfloat16 planes [h * w][16] and the 16 positions of a tile, in float up
+ * to one rounding. d: 4 x 4 pixels, tiles overlapping by 2; g: 3 x 3 weights; y: 2 x 2 results.
+ *     V = B^T d B    U = G g G^T    y = A^T M A    Z = A y A^T    dg = G^T P G
+ *     B^T = 1  0 -1  0    G = 1    0    0      A^T = 1  1  1  0
+ *           0  1  1  0        1/2  1/2  1/2          0  1 -1  1
+ *           0 -1  1  0        1/2 -1/2  1/2
+ *           0 -1  0  1        0    0    1
+ * (Lavin and Gray, Fast Algorithms for Convolutional Neural Networks, section 4.1, with the other sign in
+ * the last row of B^T and the last column of A^T, so that Z needs no negation.)
  */
+/* clang-format on */
 #include "kernels.h"
 #include "simd.h"
 #include "winograd.h"
@@ -88,7 +93,7 @@ INLINE void input_column(const rows *r, int64_t x, __m512 c[4])
     c[0] = _mm512_sub_ps(d0, d2);
     c[1] = _mm512_add_ps(d1, d2);
     c[2] = _mm512_sub_ps(d2, d1);
-    c[3] = _mm512_sub_ps(d1, d3);
+    c[3] = _mm512_sub_ps(d3, d1);
 }
 INLINE void input_run(const cpu_wino_run *r, const target t, int64_t place)
 {
@@ -111,7 +116,7 @@ INLINE void input_run(const cpu_wino_run *r, const target t, int64_t place)
             put_one(t, 4 * a, place, _mm512_sub_ps(c0[a], c2[a]));
             put_one(t, 4 * a + 1, place, _mm512_add_ps(c1[a], c2[a]));
             put_one(t, 4 * a + 2, place, _mm512_sub_ps(c2[a], c1[a]));
-            put_one(t, 4 * a + 3, place, _mm512_sub_ps(c1[a], c3[a]));
+            put_one(t, 4 * a + 3, place, _mm512_sub_ps(c3[a], c1[a]));
             c0[a] = c2[a];
             c1[a] = c3[a];
         }
@@ -128,7 +133,7 @@ INLINE void input_run(const cpu_wino_run *r, const target t, int64_t place)
             put_two(t, 4 * a, place, _mm512_sub_ps(c0[a], c2[a]), _mm512_sub_ps(c2[a], c4[a]));
             put_two(t, 4 * a + 1, place, _mm512_add_ps(c1[a], c2[a]), _mm512_add_ps(c3[a], c4[a]));
             put_two(t, 4 * a + 2, place, _mm512_sub_ps(c2[a], c1[a]), _mm512_sub_ps(c4[a], c3[a]));
-            put_two(t, 4 * a + 3, place, _mm512_sub_ps(c1[a], c3[a]), _mm512_sub_ps(c3[a], c5[a]));
+            put_two(t, 4 * a + 3, place, _mm512_sub_ps(c3[a], c1[a]), _mm512_sub_ps(c5[a], c3[a]));
             c0[a] = c4[a];
             c1[a] = c5[a];
         }
@@ -141,7 +146,7 @@ INLINE void input_run(const cpu_wino_run *r, const target t, int64_t place)
             put_one(t, 4 * a, place, _mm512_sub_ps(c0[a], c2[a]));
             put_one(t, 4 * a + 1, place, _mm512_add_ps(c1[a], c2[a]));
             put_one(t, 4 * a + 2, place, _mm512_sub_ps(c2[a], c1[a]));
-            put_one(t, 4 * a + 3, place, _mm512_sub_ps(c1[a], c3[a]));
+            put_one(t, 4 * a + 3, place, _mm512_sub_ps(c3[a], c1[a]));
         }
     }
 }
@@ -155,51 +160,50 @@ static void wino_input_pairs(const cpu_wino_run *r, uint16_t *v, int64_t step, i
 }
 
 /* ---- Z ---- */
-INLINE __m512 pixel(const cpu_wino_run *r, int64_t y, int64_t x)
+INLINE __m512 pixel(const uint16_t *row, int64_t x, int64_t w)
 {
-    if (y >= r->h || x >= r->w)
-        return _mm512_setzero_ps();
-    return load_bf((const uint16_t *)r->plane + (y * r->w + x) * 16);
+    return row && x < w ? load_bf(row + x * 16) : _mm512_setzero_ps();
 }
-/* A times the two rows of one column, then the two columns by A^T */
-INLINE void gradient_tile(const cpu_wino_run *r, int64_t tx, __m512 z[16])
+/* A times the two rows of column x */
+INLINE void gradient_column(const uint16_t *const row[2], int64_t x, int64_t w, __m512 c[4])
 {
-    __m512 column[2][4];
-    for (int k = 0; k < 2; k++) {
-        __m512 a = pixel(r, 2 * r->ty, 2 * tx + k), b = pixel(r, 2 * r->ty + 1, 2 * tx + k);
-        column[k][0] = a;
-        column[k][1] = _mm512_add_ps(a, b);
-        column[k][2] = _mm512_sub_ps(a, b);
-        column[k][3] = _mm512_sub_ps(_mm512_setzero_ps(), b);
-    }
-#pragma GCC unroll 4
-    for (int a = 0; a < 4; a++) {
-        z[4 * a] = column[0][a];
-        z[4 * a + 1] = _mm512_add_ps(column[0][a], column[1][a]);
-        z[4 * a + 2] = _mm512_sub_ps(column[0][a], column[1][a]);
-        z[4 * a + 3] = _mm512_sub_ps(_mm512_setzero_ps(), column[1][a]);
-    }
+    c[0] = pixel(row[0], x, w);
+    c[3] = pixel(row[1], x, w);
+    c[1] = _mm512_add_ps(c[0], c[3]);
+    c[2] = _mm512_sub_ps(c[0], c[3]);
 }
 static void wino_gradient_pairs(const cpu_wino_run *r, uint16_t *to, int64_t step, int64_t place)
 {
     const target t = {to, step, true};
-    int64_t tx = r->tx, end = place + r->count;
-    __m512 a[16], b[16];
+    const uint16_t *first = (const uint16_t *)r->plane + 2 * r->ty * r->w * 16;
+    const uint16_t *const row[2] = {first, 2 * r->ty + 1 < r->h ? first + r->w * 16 : NULL};
+    int64_t x = 2 * r->tx, end = place + r->count;
+    __m512 a[4], b[4], c[4], d[4];
     while (place < end) {
-        gradient_tile(r, tx, a);
+        gradient_column(row, x, r->w, a);
+        gradient_column(row, x + 1, r->w, b);
         if (place % 2 == 0 && place + 1 < end) {
-            gradient_tile(r, tx + 1, b);
-#pragma GCC unroll 16
-            for (int i = 0; i < 16; i++)
-                put_two(t, i, place, a[i], b[i]);
+            gradient_column(row, x + 2, r->w, c);
+            gradient_column(row, x + 3, r->w, d);
+#pragma GCC unroll 4
+            for (int k = 0; k < 4; k++) {
+                put_two(t, 4 * k, place, a[k], c[k]);
+                put_two(t, 4 * k + 1, place, _mm512_add_ps(a[k], b[k]), _mm512_add_ps(c[k], d[k]));
+                put_two(t, 4 * k + 2, place, _mm512_sub_ps(a[k], b[k]), _mm512_sub_ps(c[k], d[k]));
+                put_two(t, 4 * k + 3, place, b[k], d[k]);
+            }
             place += 2;
-            tx += 2;
+            x += 4;
         } else {
-#pragma GCC unroll 16
-            for (int i = 0; i < 16; i++)
-                put_one(t, i, place, a[i]);
+#pragma GCC unroll 4
+            for (int k = 0; k < 4; k++) {
+                put_one(t, 4 * k, place, a[k]);
+                put_one(t, 4 * k + 1, place, _mm512_add_ps(a[k], b[k]));
+                put_one(t, 4 * k + 2, place, _mm512_sub_ps(a[k], b[k]));
+                put_one(t, 4 * k + 3, place, b[k]);
+            }
             place++;
-            tx++;
+            x += 2;
         }
     }
 }
@@ -223,14 +227,14 @@ INLINE void output_run(const cpu_wino_run *r, const float *m, int64_t step, int6
             __m512 m2 = _mm512_loadu_ps(m + (8 + b) * step);
             __m512 m3 = _mm512_loadu_ps(m + (12 + b) * step);
             s[0][b] = _mm512_add_ps(m0, _mm512_add_ps(m1, m2));
-            s[1][b] = _mm512_sub_ps(_mm512_sub_ps(m1, m2), m3);
+            s[1][b] = _mm512_add_ps(_mm512_sub_ps(m1, m2), m3);
         }
 #pragma GCC unroll 2
         for (int j = 0; j < 2; j++, to += r->w * 16) {
             if (y + j >= r->h)
                 break;
             __m512 a = _mm512_add_ps(s[j][0], _mm512_add_ps(s[j][1], s[j][2]));
-            __m512 b = _mm512_sub_ps(_mm512_sub_ps(s[j][1], s[j][2]), s[j][3]);
+            __m512 b = _mm512_add_ps(_mm512_sub_ps(s[j][1], s[j][2]), s[j][3]);
             if (x + 1 < r->w)
                 _mm512_storeu_si512(to, add ? add_two(to, a, b) : round_two(a, b));
             else

@@ -7,8 +7,8 @@
 #define POSITIONS 16
 #define PANEL 14             /* rows of a product kept in registers */
 #define V_BYTES (448 << 10)  /* of one block of tiles: half of a processor's own cache */
-#define PART_BYTES (6 << 20) /* of V and Z: a share of the common cache */
-#define DEPTH 128            /* pairs of tiles in one product: operands of 24 KB */
+#define PART_BYTES (1 << 20) /* of V and Z */
+#define DEPTH 256            /* pairs of tiles in one product: long sums, few visits to P */
 #define ROW_BLOCKS 8         /* of P in one piece of work */
 
 static int64_t min64(int64_t a, int64_t b)
@@ -203,10 +203,13 @@ static void add_products(const cpu_wino_kernels *k, const gradient_plan *p, cons
         int64_t depth = min64(DEPTH, pairs - from);
         for (int64_t o = 0; o < s->co; o += 2)
             for (int64_t i = i0; i < i1; i++)
-                for (int half = 0; half < 2; half++)
-                    k->gemm_pairs(o + 1 < s->co ? 2 : 1, v + i * block + from * 32 + half * 16,
+                for (int half = 0; half < 2; half++) {
+                    const uint16_t *rows = v + i * block + from * 32;
+                    k->gemm_pairs(o + 1 < s->co ? 2 : 1, rows + half * 16,
                                   z + o * block + from * 32, block, depth,
-                                  sums + (i * s->co + o) * 256 + half * 128, 256, add);
+                                  sums + (i * s->co + o) * 256 + half * 128, 256, add,
+                                  rows + (half ? block : 0));
+                }
     }
 }
 void cpu_wino_gradient(const cpu_wino_kernels *k, const cpu_wino_shape *s, const uint16_t *x,

@@ -39,9 +39,9 @@ struct cpu_wino_kernels {
     void (*gemm_rows)(int count, const uint16_t *a, int64_t a_block, const uint16_t *b,
                       int64_t blocks, float *c);
     /* c [8][16] of 1 or 2 column blocks (+)= sum over pairs of a [pair][16 rows, the first 8 of
-     * them][2] and b [pair][16][2] */
+     * them][2] and b [pair][16][2]; next: the a of the next product, to be fetched meanwhile */
     void (*gemm_pairs)(int columns, const uint16_t *a, const uint16_t *b, int64_t b_block,
-                       int64_t pairs, float *c, int64_t c_block, bool add);
+                       int64_t pairs, float *c, int64_t c_block, bool add, const uint16_t *next);
 };
 
 #ifdef SC_CPU_ISA
@@ -50,7 +50,7 @@ const cpu_wino_kernels *KERNEL(wino_kernels)(void);
 void KERNEL(gemm_rows)(int count, const uint16_t *a, int64_t a_block, const uint16_t *b,
                        int64_t blocks, float *c);
 void KERNEL(gemm_pairs)(int columns, const uint16_t *a, const uint16_t *b, int64_t b_block,
-                        int64_t pairs, float *c, int64_t c_block, bool add);
+                        int64_t pairs, float *c, int64_t c_block, bool add, const uint16_t *next);
 #endif
 
 typedef enum cpu_wino_direction {
