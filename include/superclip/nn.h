@@ -236,7 +236,8 @@ typedef struct sc_profile_row {
     int64_t calls, evaluation_calls; /* of forward passes, in training and outside */
     double forward, backward, evaluation; /* seconds */
     double collectives;                   /* of these, inside collectives */
-    double flops, bytes;                  /* done in these seconds */
+    double flops, bytes;                  /* in these seconds, by the definition */
+    double done;                          /* FLOP of multiply-adds that the device really did */
     double share; /* of the peak: the larger of arithmetic's and memory's share; 0: not known */
     bool memory;  /* memory's is the larger */
 } sc_profile_row;

@@ -14,7 +14,7 @@ typedef struct profile_node {
     sc_shape in, out;
     int kernel; /* of a window */
     bool training;
-    double flops[2], bytes[2]; /* of one forward, one backward */
+    double flops[2], bytes[2], done[2]; /* of one forward, one backward */
     double seconds[2], collectives;
     int64_t calls[2];
 } profile_node;

@@ -12,7 +12,7 @@ double nn_node_flops(const sc_op_node *n, int pass)
     const sc_shape *x = &n->in[0].desc.shape, *w = &n->params[0].desc.shape;
     double out = (double)sc_shape_count(&n->out[0].desc.shape), forward;
     bool dx = n->in[0].grad != NULL, dw = n->n_params > 0 && n->params[0].grad != NULL;
-    if (n->op == SC_OP_CONV2D) {
+    if (n->op == SC_OP_CONV2D || n->op == SC_OP_DEPTHWISE_CONV2D) {
         forward = 2 * out * (double)(w->d[1] * w->d[2] * w->d[3]);
     } else if (n->op == SC_OP_LINEAR) {
         forward = 2 * out * (double)x->d[x->n - 1];
@@ -73,7 +73,7 @@ double nn_node_bytes(const sc_device *d, const sc_backend *b, const sc_op_node *
 static void describe(const profile_node *n, char out[160])
 {
     char a[96], b[96], window[32] = "";
-    if (n->op == SC_OP_CONV2D || n->op == SC_OP_MAX_POOL)
+    if (n->op == SC_OP_CONV2D || n->op == SC_OP_DEPTHWISE_CONV2D || n->op == SC_OP_MAX_POOL)
         snprintf(window, sizeof window, " %dx%d/%d", n->kernel, n->kernel, n->attrs.stride);
     snprintf(out, 160, "%.60s -> %.60s%s%s", sc_shape_text(&n->in, a), sc_shape_text(&n->out, b),
              window, n->training ? "" : " (evaluation)");
@@ -95,6 +95,7 @@ static void add(sc_profile_row *row, const profile_node *n)
     for (int pass = 0; pass < 2; pass++) {
         row->flops += n->flops[pass] * (double)n->calls[pass];
         row->bytes += n->bytes[pass] * (double)n->calls[pass];
+        row->done += n->done[pass] * (double)n->calls[pass];
     }
 }
 

@@ -67,6 +67,8 @@ static void put_rates(const sc_profile_row *row, sc_text *out)
     sc_text_putf(out, " %7.1f", row->bytes / s * 1e-9);
     if (row->share > 0)
         sc_text_putf(out, " %4.0f %% %s", 100 * row->share, row->memory ? "memory" : "arithmetic");
+    if (row->done < 0.999 * row->flops)
+        sc_text_putf(out, ", %.0f %% done", 100 * row->share * row->done / row->flops);
 }
 
 static void put_kinds(const sc_profile_report *r, sc_text *out)

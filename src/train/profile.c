@@ -36,6 +36,7 @@ static void put_row(sc_json_writer *w, const sc_profile_row *row)
     sc_jw_number(w, "evaluation_seconds", row->evaluation);
     sc_jw_number(w, "collective_seconds", row->collectives);
     sc_jw_number(w, "gflops", seconds > 0 ? row->flops / seconds * 1e-9 : 0);
+    sc_jw_number(w, "gflops_done", seconds > 0 ? row->done / seconds * 1e-9 : 0);
     sc_jw_number(w, "gb_per_second", seconds > 0 ? row->bytes / seconds * 1e-9 : 0);
     sc_jw_number(w, "share_of_peak", row->share);
     sc_jw_string(w, "bound_by", row->memory ? "memory" : "arithmetic");

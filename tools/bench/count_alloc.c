@@ -1,7 +1,8 @@
 /* count_alloc: a shared object for LD_PRELOAD that counts a program's heap allocations, of all its
- * threads, and at its end writes the number into the file $COUNT_ALLOC_FILE. Two runs of different
- * length tell what a step allocates (table.py). Hands everything on to the C library's own
- * functions, whose second names glibc exports.
+ * threads, and at its end writes two numbers into the file $COUNT_ALLOC_FILE: those of C, and those
+ * of C++'s operator new, which in our programs are the libraries'. Two runs of different length
+ * tell what a step allocates (table.py). Hands everything on to the C library's own functions,
+ * whose second names glibc exports.
  */
 #include <errno.h>
 #include <stdatomic.h>
@@ -14,8 +15,9 @@ void *__libc_calloc(size_t count, size_t size);
 void *__libc_realloc(void *p, size_t size);
 void *__libc_memalign(size_t alignment, size_t size);
 void *memalign(size_t alignment, size_t size);
+void *_Znwm(size_t size); /* operator new(unsigned long) */
 
-static atomic_long allocations;
+static atomic_long allocations, news;
 
 void *malloc(size_t size)
 {
@@ -41,6 +43,14 @@ void *aligned_alloc(size_t alignment, size_t size)
 {
     return memalign(alignment, size);
 }
+void *_Znwm(size_t size)
+{
+    atomic_fetch_add_explicit(&news, 1, memory_order_relaxed);
+    void *p = __libc_malloc(size ? size : 1);
+    if (!p)
+        abort(); /* no exceptions from here */
+    return p;
+}
 int posix_memalign(void **out, size_t alignment, size_t size)
 {
     void *p = memalign(alignment, size);
@@ -53,10 +63,9 @@ int posix_memalign(void **out, size_t alignment, size_t size)
 __attribute__((destructor)) static void tell(void)
 {
     const char *path = getenv("COUNT_ALLOC_FILE");
-    long count = atomic_load(&allocations);
     FILE *f = path ? fopen(path, "we") : NULL;
     if (!f)
         return;
-    fprintf(f, "%ld\n", count);
+    fprintf(f, "%ld %ld\n", atomic_load(&allocations), atomic_load(&news));
     fclose(f);
 }

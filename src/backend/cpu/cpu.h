@@ -143,14 +143,15 @@ typedef struct cpu_op {
     void (*release)(cpu_device *d, void *state);
     sc_status (*forward)(cpu_device *d, const sc_op_node *n, void *state);
     sc_status (*backward)(cpu_device *d, const sc_op_node *n, void *state);
-    double (*work)(const sc_op_node *n, const void *state, bool backward);
-} cpu_op; /* memory, prepare, release, backward and work may be NULL */
+} cpu_op; /* memory, prepare, release and backward may be NULL */
 extern const cpu_op cpu_op_augment, cpu_op_conv2d, cpu_op_batch_norm, cpu_op_max_pool,
     cpu_op_avg_pool, cpu_op_linear, cpu_op_add, cpu_op_activate, cpu_op_multiply,
     cpu_op_depthwise_conv2d, cpu_op_channel_norm, cpu_op_layer_scale, cpu_op_scale_channels,
     cpu_op_layer_norm, cpu_op_embed, cpu_op_prepend, cpu_op_attention,
     cpu_op_select_row, cpu_op_l2_normalize, cpu_op_group_mean, cpu_op_all_gather,
     cpu_op_superclip_loss;
+/* sc_backend.work of a convolution. */
+double cpu_conv2d_work(const sc_op_node *n, const void *state, bool backward);
 
 /* Element ranges for parallel loops over plain arrays. */
 #define CPU_GRAIN 8192
