@@ -137,23 +137,33 @@ static sc_status check_start(app *a, app_case *k)
                : sc_fail_prefix(status, "%s", flag);
 }
 
-/* --restart empties the configs' folders before --init-from is read. */
-static sc_status check_init_from_stays(const app *a)
+/* --restart empties the configs' folders before a job reads its weights. */
+static sc_status check_stays(const app *a, const char *flag, const char *path)
 {
     sc_status status = SC_OK;
-    char *file = realpath(a->options.init_from, NULL);
+    char *file = path ? realpath(path, NULL) : NULL;
     for (int i = 0; i < a->options.configs_count && file && status == SC_OK; i++) {
         char *dir = realpath(a->cases[i].dir, NULL);
         size_t n = dir ? strlen(dir) : 0;
         if (dir && strncmp(file, dir, n) == 0 && strncmp(file + n, "/fold_", 6) == 0)
             status = sc_fail(SC_EUSAGE,
-                             "--init-from: %s lies where --restart removes what is there; copy it "
+                             "%s: %s lies where --restart removes what is there; copy it "
                              "to another folder first, or give another name or --output-dir",
-                             a->options.init_from);
+                             flag, path);
         free(dir);
     }
     free(file);
     return status;
+}
+
+static sc_status check_all_stay(const app *a)
+{
+    SC_TRY(check_stays(a, "--init-from", a->options.init_from));
+    for (int i = 0; i < a->options.configs_count; i++) {
+        SC_TRY(check_stays(a, "key 'image_weights'", a->cases[i].weights.image.path));
+        SC_TRY(check_stays(a, "key 'text_weights'", a->cases[i].weights.text.path));
+    }
+    return SC_OK;
 }
 
 static bool has_files(const app *a, const app_case *k)
@@ -164,8 +174,8 @@ static bool has_files(const app *a, const app_case *k)
 
 sc_status app_check_start(app *a)
 {
-    if (a->options.init_from && a->options.restart)
-        SC_TRY(check_init_from_stays(a));
+    if (a->options.restart)
+        SC_TRY(check_all_stay(a));
     for (int i = 0; i < a->options.configs_count; i++) {
         int like = 0;
         while (like < i && !same_model(&a->cases[like], &a->cases[i]))

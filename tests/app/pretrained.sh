@@ -126,6 +126,9 @@ ok 1 explicit.json --set image_weights=gone.pth --set epochs=4 --data-dir data -
     --resume-from runs/explicit/fold_1/checkpoint_latest.pth
 "$PUBLISH" same $first more/explicit/fold_1/checkpoint_latest.pth image_encoder.backbone. || die "--resume-from"
 
+train 1 explicit.json --image-weights runs/own/../explicit/fold_1/checkpoint_best.pth --restart --data-dir data "${dirs[@]}"
+[ $rc = 1 ] && grep -q "'image_weights': .*checkpoint_best.pth lies where --restart removes" err || die "--restart"
+
 # A state dict of the whole model begins a job in every format.
 sed 's/"name": "first"/"name": "again"/' first.json >again.json
 ok 1 again.json --init-from "$first" --data-dir data "${dirs[@]}"
