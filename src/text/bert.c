@@ -267,6 +267,8 @@ static sc_status clean(encoding *e, const char *s, size_t n)
 static sc_status put_segment(encoding *e, const char *s, size_t n, bool *room)
 {
     SC_TRY(clean(e, s, n));
+    if (e->b.len == 0)
+        return SC_OK; /* it may have no memory at all */
     const char *at = e->b.data, *end = e->b.data + e->b.len;
     while (*room && at < end) {
         const char *space = memchr(at, ' ', (size_t)(end - at));
