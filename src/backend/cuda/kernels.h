@@ -210,6 +210,33 @@ int sc_cuda_sum(void *stream, const float *x, int64_t count, bool squares, doubl
 /* *bad becomes 1 when an element is infinite or NaN; never becomes 0 again by itself. */
 int sc_cuda_check_finite(void *stream, const float *x, int64_t count, int *bad);
 
+/* ---- channels.cu: a number for each channel ---- */
+typedef struct sc_cuda_channels {
+    int64_t images, pixels;
+    int padded, plain; /* channels as they lie, and as there are */
+} sc_cuda_channels;
+/* y = x s; each: s [images][plain], else [plain] for all */
+int sc_cuda_scale_channels(void *stream, const sc_cuda_channels *k, sc_cuda_in x, sc_cuda_in s,
+                           bool each, sc_cuda_out y);
+/* y = x + gamma h; gamma [padded]; y.add is not heard */
+int sc_cuda_layer_scale(void *stream, const sc_cuda_channels *k, sc_cuda_in x, sc_cuda_in h,
+                        const float *gamma, sc_cuda_out y);
+/* Sums of a b over the pixels of each image, or of all: out [images][plain] or [plain] */
+int sc_cuda_channel_dot(void *stream, const sc_cuda_channels *k, sc_cuda_in a, sc_cuda_in b,
+                        bool each, sc_cuda_out out);
+
+/* ---- depthwise.cu: weight [plain][kernel][kernel]; bias may be NULL ---- */
+typedef struct sc_cuda_depthwise {
+    int64_t n;
+    int plain, padded, h, w, oh, ow, kernel, stride, pad;
+} sc_cuda_depthwise;
+int sc_cuda_depthwise_run(void *stream, const sc_cuda_depthwise *d, sc_cuda_in x,
+                          const float *weight, const float *bias, sc_cuda_out y);
+int sc_cuda_depthwise_data(void *stream, const sc_cuda_depthwise *d, sc_cuda_in dy,
+                           const float *weight, sc_cuda_out dx);
+int sc_cuda_depthwise_weight(void *stream, const sc_cuda_depthwise *d, sc_cuda_in x, sc_cuda_in dy,
+                             float *dweight);
+
 /* ---- runtime.cu: the device, for host code that knows no CUDA header ---- */
 typedef struct sc_cuda_device_facts {
     char name[128];

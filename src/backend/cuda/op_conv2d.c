@@ -76,8 +76,8 @@ static void *gradient_of(const sc_op_node *n, const dnn_plan *p)
 static sc_status conv_memory(cuda_device *d, const sc_op_node *n, size_t *saved, size_t *scratch)
 {
     (void)saved;
-    if (n->in[0].desc.kind != SC_COMPUTE || n->out[0].desc.kind != SC_COMPUTE)
-        return sc_fail(SC_EUNSUPPORTED, "cuda: conv2d of exact values");
+    if (cuda_type(d, &n->in[0].desc) != cuda_type(d, &n->out[0].desc))
+        return sc_fail(SC_EUNSUPPORTED, "cuda: conv2d of exact values has no kernel in this build");
     for (dnn_pass pass = DNN_PASS_FORWARD; pass <= DNN_PASS_FILTER; pass++) {
         const dnn_plan *p = NULL;
         if (!wanted(n, pass))
