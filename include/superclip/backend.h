@@ -135,6 +135,7 @@ typedef struct sc_node_param {
     sc_param_desc desc;
     void *value;
     void *grad; /* overwritten by backward; NULL: frozen, or no backward in this program */
+    void *m, *v; /* moments, for backward_update alone; NULL with grad */
     sc_param_shared *shared;
 } sc_node_param;
 
@@ -216,6 +217,12 @@ struct sc_backend {
     sc_status (*forward)(sc_device *d, const sc_op_node *n, void *state);
     /* Reads out[].grad, writes in[].grad (where not NULL) and params[].grad (where not NULL). */
     sc_status (*backward)(sc_device *d, const sc_op_node *n, void *state);
+
+    /* May be NULL: nn calls backward, and adamw later. Backward of a node, and in the same pass the
+     * AdamW update of its parameters that have a gradient, each after its value was read for the last
+     * time: the bytes of backward and adamw, but grad is work space that may hold anything then. Raises
+     * shared->version of what it updated. For nodes whose gradients need no sum over ranks. */
+    sc_status (*backward_update)(sc_device *d, const sc_op_node *n, void *state, const sc_adamw *o);
 
     /* One AdamW update of `count` contiguous elements, moments included (decoupled weight decay,
      * PyTorch's order: p *= 1 - lr*wd; then p -= lr/c1 * m / (sqrt(v)/sqrt(c2) + eps)). */

@@ -186,6 +186,10 @@ sc_status sc_program_forward(sc_program *p);
 sc_status sc_program_backward(sc_program *p);
 /* Sums the gradients that need it over the group. */
 sc_status sc_program_reduce(sc_program *p);
+/* Backward, the sum over the group and one AdamW update of every trainable parameter, in one pass over
+ * memory where the backend can: the same bytes as sc_program_backward, sc_program_reduce and
+ * sc_params_update, but the gradients are not kept. */
+sc_status sc_program_update(sc_program *p, const sc_adamw *o);
 /* One AdamW update of every trainable parameter; step is counted inside (o->step is ignored). */
 sc_status sc_params_update(sc_params *p, const sc_adamw *o);
 

@@ -109,6 +109,8 @@ static void make_node(sc_program *p, int i)
         n->params[k] = (sc_node_param){.desc = item->desc,
                                        .value = nn_param_value(p->params, item),
                                        .grad = p->training ? nn_param_grad(p->params, item) : NULL,
+                                       .m = p->training ? nn_param_m(p->params, item) : NULL,
+                                       .v = p->training ? nn_param_v(p->params, item) : NULL,
                                        .shared = &item->shared};
     }
     n->training = p->training;

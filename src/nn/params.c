@@ -162,11 +162,25 @@ bool nn_param_is_plain(const sc_params *p, const nn_param *item)
            (b->param_plain != NULL && b->param_plain(p->device, &item->desc));
 }
 
+/* The parameter's place in a flat buffer of what is trained. */
+static void *trained_part(const sc_params *p, const nn_param *item, char *base)
+{
+    return item->trainable ? base + item->offset * sc_dtype_size(p->device->backend->real) : NULL;
+}
+
 void *nn_param_grad(const sc_params *p, const nn_param *item)
 {
-    if (!item->trainable)
-        return NULL;
-    return p->grads + item->offset * sc_dtype_size(p->device->backend->real);
+    return trained_part(p, item, p->grads);
+}
+
+void *nn_param_m(const sc_params *p, const nn_param *item)
+{
+    return trained_part(p, item, p->m);
+}
+
+void *nn_param_v(const sc_params *p, const nn_param *item)
+{
+    return trained_part(p, item, p->v);
 }
 
 int64_t sc_params_step(const sc_params *p)

@@ -33,6 +33,8 @@ struct sc_params {
 
 void *nn_param_value(const sc_params *p, const nn_param *item); /* NULL for counters */
 void *nn_param_grad(const sc_params *p, const nn_param *item);  /* NULL unless trainable */
+void *nn_param_m(const sc_params *p, const nn_param *item);     /* the same */
+void *nn_param_v(const sc_params *p, const nn_param *item);
 /* In host memory and in PyTorch's layout. */
 bool nn_param_is_plain(const sc_params *p, const nn_param *item);
 int nn_params_find(const sc_params *p, const char *name); /* -1: unknown */

@@ -62,17 +62,25 @@ static sc_status finished(const sc_profile *p, sc_status status)
     return status;
 }
 
-static sc_status timed_pass(sc_device *d, const sc_op_node *n, void *state, int pass)
+/* update: not NULL for backward_update */
+static sc_status run_pass(sc_device *d, const sc_op_node *n, void *state, int pass,
+                          const sc_adamw *update)
+{
+    const sc_backend *real = of(d)->real;
+    return pass == FORWARD  ? real->forward(d, n, state)
+           : update == NULL ? real->backward(d, n, state)
+                            : real->backward_update(d, n, state, update);
+}
+static sc_status timed_pass(sc_device *d, const sc_op_node *n, void *state, int pass,
+                            const sc_adamw *update)
 {
     sc_profile *p = of(d);
     profile_node *node = state;
-    sc_status (*run)(sc_device *, const sc_op_node *, void *) =
-        pass == FORWARD ? p->real->forward : p->real->backward;
     if (!p->running)
-        return run(d, n, node->state);
+        return run_pass(d, n, node->state, pass, update);
     double begin = sc_now(), waited = p->collectives;
     p->inside = true;
-    sc_status status = finished(p, run(d, n, node->state));
+    sc_status status = finished(p, run_pass(d, n, node->state, pass, update));
     p->inside = false;
     node->seconds[pass] += sc_now() - begin;
     node->collectives += p->collectives - waited;
@@ -81,11 +89,16 @@ static sc_status timed_pass(sc_device *d, const sc_op_node *n, void *state, int 
 }
 static sc_status timed_forward(sc_device *d, const sc_op_node *n, void *state)
 {
-    return timed_pass(d, n, state, FORWARD);
+    return timed_pass(d, n, state, FORWARD, NULL);
 }
 static sc_status timed_backward(sc_device *d, const sc_op_node *n, void *state)
 {
-    return timed_pass(d, n, state, BACKWARD);
+    return timed_pass(d, n, state, BACKWARD, NULL);
+}
+static sc_status timed_backward_update(sc_device *d, const sc_op_node *n, void *state,
+                                       const sc_adamw *o)
+{
+    return timed_pass(d, n, state, BACKWARD, o);
 }
 
 static sc_status timed_adamw(sc_device *d, const sc_adamw *o, size_t count, void *value,
@@ -167,6 +180,8 @@ sc_status sc_profile_open(sc_device *d, const sc_comm *c, sc_profile **out)
     p->face.release = timed_release;
     p->face.forward = timed_forward;
     p->face.backward = timed_backward;
+    if (p->real->backward_update != NULL)
+        p->face.backward_update = timed_backward_update;
     p->face.adamw = timed_adamw;
     d->backend = &p->face;
     p->comm = (struct profile_comm){*c, c, p};

@@ -161,6 +161,54 @@ sc_status sc_program_backward(sc_program *p)
     return SC_OK;
 }
 
+/* Whether the gradients of node i are final without a sum over the group. */
+static bool has_own_gradients(const sc_program *p, int i)
+{
+    return p->comm->size == 1 || !nn_node_is_local(p->graph, &p->graph->nodes[i]);
+}
+
+/* The sum over the group, and the update of what it holds. */
+static sc_status update_reduced(sc_program *p, const sc_adamw *o)
+{
+    sc_params *params = p->params;
+    if (p->comm->size == 1)
+        return SC_OK;
+    SC_TRY(sc_program_reduce(p));
+    if (params->reduced > 0)
+        SC_TRY(p->device->backend->adamw(p->device, o, params->reduced, params->values,
+                                         params->grads, params->m, params->v));
+    for (size_t i = 0; i < params->count; i++)
+        params->items[i].shared.version +=
+            params->items[i].trainable && !params->items[i].replicated;
+    return SC_OK;
+}
+
+sc_status sc_program_update(sc_program *p, const sc_adamw *o)
+{
+    const sc_backend *b = p->device->backend;
+    sc_adamw now = *o;
+    if (b->backward_update == NULL) {
+        SC_TRY(sc_program_backward(p));
+        SC_TRY(sc_program_reduce(p));
+        return sc_params_update(p->params, o);
+    }
+    if (!p->training)
+        return sc_fail(SC_EINTERNAL, "program: compiled without a backward pass");
+    now.step = p->params->step + 1;
+    for (int i = p->graph->n_nodes - 1; i >= 0; i--) {
+        program_node *n = &p->nodes[i];
+        if (!n->backward)
+            continue;
+        if (has_own_gradients(p, i))
+            SC_TRY(b->backward_update(p->device, &n->op, n->state, &now));
+        else
+            SC_TRY(b->backward(p->device, &n->op, n->state));
+    }
+    SC_TRY(update_reduced(p, &now));
+    p->params->step++;
+    return SC_OK;
+}
+
 sc_status sc_program_reduce(sc_program *p)
 {
     sc_dtype real = p->device->backend->real;

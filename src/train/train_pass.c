@@ -104,12 +104,16 @@ static sc_status compute(sc_trainer *t, sc_program *p, const sc_batch *b, sc_ste
     SC_TRY(sc_trainer_add_batch(t, p, b, "training", &t->state.sums, losses));
     SC_TRY(check_temperature(t, p, b->rows_global));
     sc_profile_lap(t->profile, SC_TIME_LOSSES);
+    if (!dump) {
+        SC_TRY(sc_program_update(p, &adamw));
+        sc_profile_lap(t->profile, SC_TIME_BACKWARD);
+        return SC_OK;
+    }
     SC_TRY(sc_program_backward(p));
     sc_profile_lap(t->profile, SC_TIME_BACKWARD);
     SC_TRY(sc_program_reduce(p));
     sc_profile_lap(t->profile, SC_TIME_REDUCE);
-    if (dump)
-        SC_TRY(sc_step_dump_gradients(t, p, b, dump));
+    SC_TRY(sc_step_dump_gradients(t, p, b, dump));
     SC_TRY(sc_params_update(t->params, &adamw));
     sc_profile_lap(t->profile, SC_TIME_ADAMW);
     return SC_OK;

@@ -147,24 +147,18 @@ static double now(const bench *b)
     return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
-static sc_status step(bench *b, double seconds[3])
+static sc_status step(bench *b, double seconds[2])
 {
     const sc_adamw adamw = {1e-4, 0.9, 0.999, 1e-8, 0.01, 0};
     double t0 = now(b);
     SC_TRY(sc_program_forward(b->program));
     sc_profile_lap(b->profile, SC_TIME_FORWARD);
     double t1 = now(b);
-    SC_TRY(sc_program_backward(b->program));
+    SC_TRY(sc_program_update(b->program, &adamw));
     sc_profile_lap(b->profile, SC_TIME_BACKWARD);
-    SC_TRY(sc_program_reduce(b->program));
-    sc_profile_lap(b->profile, SC_TIME_REDUCE);
-    double t2 = now(b);
-    SC_TRY(sc_params_update(b->p, &adamw));
-    sc_profile_lap(b->profile, SC_TIME_ADAMW);
     sc_profile_step(b->profile);
     seconds[0] = t1 - t0;
-    seconds[1] = t2 - t1;
-    seconds[2] = now(b) - t2;
+    seconds[1] = now(b) - t1;
     return SC_OK;
 }
 
@@ -198,7 +192,7 @@ static sc_status print_profile(bench *b)
 static sc_status measure(bench *b)
 {
     const int n = b->o.steps;
-    double *t = sc_alloc((size_t)n * 4, sizeof *t), parts[3];
+    double *t = sc_alloc((size_t)n * 3, sizeof *t), parts[2];
     if (!t)
         return SC_ENOMEM;
     sc_status status = SC_OK;
@@ -210,20 +204,20 @@ static sc_status measure(bench *b)
     getrusage(RUSAGE_SELF, &before);
     for (int i = 0; i < n; i++) {
         SC_TRY_GOTO(step(b, parts));
-        for (int k = 0; k < 3; k++)
+        for (int k = 0; k < 2; k++)
             t[k * n + i] = parts[k];
-        t[3 * n + i] = parts[0] + parts[1] + parts[2];
+        t[2 * n + i] = parts[0] + parts[1];
     }
     getrusage(RUSAGE_SELF, &after);
     float losses[3];
     SC_TRY_GOTO(sc_program_read(b->program, "losses", losses));
-    double total = median(t + 3 * n, n);
+    double total = median(t + 2 * n, n);
     sc_program_memory m = sc_program_memory_of(b->program);
     printf("%s\n", b->d->description);
-    printf("step: median %.1f ms, least %.1f ms (forward %.1f, backward %.1f, adamw %.1f), %.1f "
+    printf("step: median %.1f ms, least %.1f ms (forward %.1f, backward and update %.1f), %.1f "
            "images/s, loss %.4f\n",
-           total * 1e3, t[3 * n] * 1e3, median(t, n) * 1e3, median(t + n, n) * 1e3,
-           median(t + 2 * n, n) * 1e3, b->o.batch / total, (double)losses[0]);
+           total * 1e3, t[2 * n] * 1e3, median(t, n) * 1e3, median(t + n, n) * 1e3,
+           b->o.batch / total, (double)losses[0]);
     printf("page faults a step: %.1f; memory: activations %.0f, saved %.0f, scratch %.0f, process "
            "%.0f MB\n",
            (double)(after.ru_minflt - before.ru_minflt) / n, (double)m.arena * 1e-6,

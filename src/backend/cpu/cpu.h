@@ -153,6 +153,15 @@ extern const cpu_op cpu_op_augment, cpu_op_conv2d, cpu_op_batch_norm, cpu_op_max
 /* sc_backend.work of a convolution. */
 double cpu_conv2d_work(const sc_op_node *n, const void *state, bool backward);
 
+/* Backward, and the update of params[0] with the constants of cpu_kernels.adamw. first: all moments are 0
+ * still. */
+typedef sc_status (*cpu_update)(cpu_device *d, const sc_op_node *n, void *state, const float c[8],
+                                bool first);
+sc_status cpu_linear_update(cpu_device *d, const sc_op_node *n, void *state, const float c[8],
+                            bool first);
+sc_status cpu_embed_update(cpu_device *d, const sc_op_node *n, void *state, const float c[8],
+                           bool first);
+
 /* Element ranges for parallel loops over plain arrays. */
 #define CPU_GRAIN 8192
 

@@ -153,26 +153,63 @@ static sc_status cpu_backward(sc_device *dev, const sc_op_node *n, void *state)
     return ops[n->op]->backward ? ops[n->op]->backward(d, n, ((node_state *)state)->state) : SC_OK;
 }
 
+/* The constants of cpu_kernels.adamw. */
+static void adamw_factors(const sc_adamw *o, float c[8])
+{
+    const double c1 = 1 - pow(o->beta1, (double)o->step), c2 = 1 - pow(o->beta2, (double)o->step);
+    c[0] = (float)(1 - o->lr * o->weight_decay);
+    c[1] = (float)o->beta1;
+    c[2] = (float)(1 - o->beta1);
+    c[3] = (float)o->beta2;
+    c[4] = (float)(1 - o->beta2);
+    c[5] = (float)(o->lr / c1);
+    c[6] = (float)(1 / sqrt(c2));
+    c[7] = (float)o->eps;
+}
+static void update_range(const cpu_device *d, const float c[8], int64_t n, float *value,
+                         const float *grad, float *m, float *v)
+{
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < n; i += CPU_GRAIN)
+        d->k.adamw(value + i, grad + i, m + i, v + i, n - i < CPU_GRAIN ? n - i : CPU_GRAIN, c);
+}
 static sc_status cpu_adamw(sc_device *dev, const sc_adamw *o, size_t count, void *value,
                            const void *grad, void *m, void *v)
 {
     cpu_device *d = (cpu_device *)dev;
+    float c[8];
     omp_set_num_threads(d->head.threads);
-    const double b1 = o->beta1, b2 = o->beta2;
-    const double c1 = 1 - pow(b1, (double)o->step), c2 = 1 - pow(b2, (double)o->step);
-    const float c[8] = {(float)(1 - o->lr * o->weight_decay),
-                        (float)b1,
-                        (float)(1 - b1),
-                        (float)b2,
-                        (float)(1 - b2),
-                        (float)(o->lr / c1),
-                        (float)sqrt(c2),
-                        (float)o->eps};
-    int64_t n = (int64_t)count;
-#pragma omp parallel for schedule(static)
-    for (int64_t i = 0; i < n; i += CPU_GRAIN)
-        d->k.adamw((float *)value + i, (const float *)grad + i, (float *)m + i, (float *)v + i,
-                   n - i < CPU_GRAIN ? n - i : CPU_GRAIN, c);
+    adamw_factors(o, c);
+    update_range(d, c, (int64_t)count, value, grad, m, v);
+    return SC_OK;
+}
+
+/* Ops that update their first parameter themselves; the others' gradients are still in the cache.
+ */
+static sc_status cpu_backward_update(sc_device *dev, const sc_op_node *n, void *state,
+                                     const sc_adamw *o)
+{
+    static const cpu_update updates[SC_OP_COUNT] = {
+        [SC_OP_LINEAR] = cpu_linear_update, [SC_OP_EMBED] = cpu_embed_update};
+    cpu_device *d = (cpu_device *)dev;
+    const bool first = updates[n->op] && n->params[0].grad;
+    float c[8];
+    adamw_factors(o, c);
+    if (first) {
+        omp_set_num_threads(d->head.threads);
+        SC_TRY(updates[n->op](d, n, ((node_state *)state)->state, c, o->step == 1));
+    } else {
+        SC_TRY(cpu_backward(dev, n, state));
+    }
+    for (int i = 0; i < n->n_params; i++) {
+        const sc_node_param *p = &n->params[i];
+        if (!p->grad)
+            continue;
+        if (i > 0 || !first)
+            update_range(d, c, (int64_t)cpu_param_elements(dev, &p->desc), p->value, p->grad, p->m,
+                         p->v);
+        p->shared->version++;
+    }
     return SC_OK;
 }
 
@@ -215,6 +252,7 @@ const sc_backend *sc_backend_cpu(void)
         .release = cpu_release,
         .forward = cpu_forward,
         .backward = cpu_backward,
+        .backward_update = cpu_backward_update,
         .adamw = cpu_adamw,
         .peak = cpu_peak,
         .work = cpu_work,

@@ -23,7 +23,6 @@ INLINE bool all_zero(vi v)
 #endif
 }
 
-/* c: 1 - lr*wd, beta1, 1 - beta1, beta2, 1 - beta2, lr / c1, sqrt(c2), eps */
 INLINE void step(float *p, const float *g, float *m, float *v, int64_t i, const int part,
                  const float c[8])
 {
@@ -50,7 +49,7 @@ INLINE void step(float *p, const float *g, float *m, float *v, int64_t i, const 
     }
     mv = splat(c[1]) * mv + splat(c[2]) * gv;
     vv = splat(c[3]) * vv + splat(c[4]) * gv * gv;
-    pv = splat(c[0]) * pv - splat(c[5]) * mv / (root(vv) / splat(c[6]) + splat(c[7]));
+    pv = splat(c[0]) * pv - splat(c[5]) * mv / (root(vv) * splat(c[6]) + splat(c[7]));
     if (part) {
         store_part(p, i, part, pv, false);
         store_part(m, i, part, mv, false);
@@ -70,7 +69,25 @@ static void adamw(float *p, const float *g, float *m, float *v, int64_t count, c
         step(p, g, m, v, i, (int)(count - i), c);
 }
 
+static void decay(float *p, int64_t count, const float c[8])
+{
+    for (int64_t i = 0; i < count; i++)
+        p[i] = c[0] * p[i];
+}
+static bool none(const float *p, int64_t count)
+{
+    uint32_t any = 0;
+    for (int64_t i = 0; i < count; i++) {
+        uint32_t word;
+        memcpy(&word, p + i, sizeof word);
+        any |= word;
+    }
+    return any == 0;
+}
+
 void KERNEL(fill_optim)(cpu_kernels *k)
 {
     k->adamw = adamw;
+    k->decay = decay;
+    k->all_zero = none;
 }

@@ -183,7 +183,11 @@ typedef struct cpu_kernels {
     /* The same from floats of which the rows are the columns. */
     void (*pack_columns)(uint32_t *out, int64_t out_step, const cpu_pack *s, bool bf);
 
+    /* c: 1 - lr*wd, beta1, 1 - beta1, beta2, 1 - beta2, lr / c1, 1 / sqrt(c2), eps */
     void (*adamw)(float *p, const float *g, float *m, float *v, int64_t count, const float c[8]);
+    /* The same where gradient and moments are 0. */
+    void (*decay)(float *p, int64_t count, const float c[8]);
+    bool (*all_zero)(const float *p, int64_t count);
 
     const struct cpu_wino_kernels *wino; /* winograd.h; NULL without bfloat16 instructions */
 

@@ -159,7 +159,9 @@ typedef struct outer {
     const void *a, *b;
     int64_t a_row, b_row;
     uint32_t *a_blocks, *b_panels;
-    float *grad;
+    const sc_node_param *w;
+    const float
+        *update; /* not NULL: AdamW's constants, and each tile goes into the weight at once */
 } outer;
 
 static int64_t a_block_words(const dims *m)
@@ -194,6 +196,33 @@ static void pack_outer(const cpu_device *d, const outer *o)
         d->k.pack_rows(to, room, &s, o->m->bf, o->m->bf);
     }
 }
+/* The lines that the tile at (i, col) will change. */
+static void fetch_ahead(const outer *o, int64_t i, int64_t col, cpu_tile *t)
+{
+    const int64_t at = i * o->cols + col;
+    t->aheads = col >= o->cols ? 0 : o->update ? 3 : 1;
+    t->ahead_stride = o->cols * 4;
+    t->ahead_lines = 4 * TILE;
+    if (t->aheads == 3) {
+        t->ahead[0] = (const char *)((const float *)o->w->value + at);
+        t->ahead[1] = (const char *)((const float *)o->w->m + at);
+        t->ahead[2] = (const char *)((const float *)o->w->v + at);
+    } else if (t->aheads == 1) {
+        t->ahead[0] = (const char *)((const float *)o->w->grad + at);
+    }
+}
+static void finish_rows(const cpu_device *d, const outer *o, int64_t i, int64_t rows, int64_t col,
+                        int64_t count, const float *c)
+{
+    for (int64_t r = 0; r < rows; r++, c += d->k.tile_cols) {
+        const int64_t at = (i + r) * o->cols + col;
+        if (o->update)
+            d->k.adamw((float *)o->w->value + at, c, (float *)o->w->m + at, (float *)o->w->v + at,
+                       count, o->update);
+        else
+            d->k.tile_store((float *)o->w->grad + at, false, c, NULL, count, false);
+    }
+}
 static void run_block(const cpu_device *d, const outer *o, int64_t first)
 {
     const int64_t width = d->k.tile_cols, words = words_of(o->m, o->m->m);
@@ -207,10 +236,10 @@ static void run_block(const cpu_device *d, const outer *o, int64_t first)
         for (int64_t i = first; i < end; i += TILE) {
             const int64_t rows = end - i < TILE ? end - i : TILE;
             t.a = block + (i - first);
+            fetch_ahead(o, i + TILE < end ? i + TILE : first, i + TILE < end ? col : col + width,
+                        &t);
             d->k.tile(&t, (int)rows, c, o->m->bf);
-            for (int64_t r = 0; r < rows; r++)
-                d->k.tile_store(o->grad + (i + r) * o->cols + col, false, c + r * width, NULL,
-                                count, false);
+            finish_rows(d, o, i, rows, col, count, c);
         }
     }
 }
@@ -369,7 +398,8 @@ static void data_gradient(const cpu_device *d, const sc_op_node *n, const dims *
                        .done = data_done};
     multiply(d, &p);
 }
-static void weight_gradient(const cpu_device *d, const sc_op_node *n, const dims *m)
+static void weight_gradient(const cpu_device *d, const sc_op_node *n, const dims *m,
+                            const float *update)
 {
     const bool turned = n->attrs.transposed;
     outer o = {.m = m,
@@ -379,29 +409,51 @@ static void weight_gradient(const cpu_device *d, const sc_op_node *n, const dims
                .b = turned ? dz_of(n, m) : operand_of(n, m),
                .a_row = turned ? m->x_row : m->dz_row,
                .b_row = turned ? m->dz_row : m->x_row,
-               .grad = n->params[0].grad};
+               .w = &n->params[0],
+               .update = update};
     o.a_blocks = (uint32_t *)((char *)n->scratch + m->dz_bytes);
     o.b_panels = o.a_blocks + blocks_of(o.rows, BLOCK) * a_block_words(m);
     multiply_outer(d, &o);
+}
+static void backward(const cpu_device *d, const sc_op_node *n, const dims *m, const float *update)
+{
+    make_dz(d, n, m);
+    if (n->n_params > 1 && n->params[1].grad)
+        bias_gradient(d, n, m);
+    if (n->in[0].grad)
+        data_gradient(d, n, m);
+    if (n->params[0].grad) /* last: it may change the weight */
+        weight_gradient(d, n, m, update);
+}
+static void zero_gradients(const cpu_device *d, const sc_op_node *n)
+{
+    for (int i = 0; i < n->n_params; i++)
+        if (n->params[i].grad)
+            cpu_zero(n->params[i].grad,
+                     cpu_param_elements(&d->head, &n->params[i].desc) * sizeof(float));
 }
 static sc_status linear_backward(cpu_device *d, const sc_op_node *n, void *state)
 {
     (void)state;
     const dims m = dims_of(d, n);
-    if (m.m == 0) {
-        for (int i = 0; i < n->n_params; i++)
-            if (n->params[i].grad)
-                cpu_zero(n->params[i].grad,
-                         cpu_param_elements(&d->head, &n->params[i].desc) * sizeof(float));
+    if (m.m == 0)
+        zero_gradients(d, n);
+    else
+        backward(d, n, &m, NULL);
+    return SC_OK;
+}
+sc_status cpu_linear_update(cpu_device *d, const sc_op_node *n, void *state, const float c[8],
+                            bool first)
+{
+    (void)state, (void)first;
+    const dims m = dims_of(d, n);
+    const sc_node_param *w = &n->params[0];
+    if (m.m > 0) {
+        backward(d, n, &m, c);
         return SC_OK;
     }
-    make_dz(d, n, &m);
-    if (n->n_params > 1 && n->params[1].grad)
-        bias_gradient(d, n, &m);
-    if (n->in[0].grad)
-        data_gradient(d, n, &m);
-    if (n->params[0].grad)
-        weight_gradient(d, n, &m);
+    zero_gradients(d, n);
+    d->k.adamw(w->value, w->grad, w->m, w->v, m.k * m.n, c);
     return SC_OK;
 }
 
