@@ -1,17 +1,19 @@
-/* encoder_step: one image encoder with given parameters on given images, for encoders_check.py.
+/* encoder_step: one pair of encoders with given parameters on given images, for encoders_check.py.
  *
- *   encoder_step ENCODER IN OUT fp32|bf16
+ *   encoder_step IMAGE_ENCODER TEXT_ENCODER IN OUT fp32|bf16
  *
- * IN and OUT are safetensors. IN: the parameters of the whole model under their names, with the
- * text tower clip:tiny, and its inputs: images [n,S,S,3] u8, tokens [C,L], text_end [C], text_class
- * [C] and labels [n] i32. OUT: eval_features and train_features [n,E], losses [3] and grad.NAME of
- * one training pass. Features are those behind the projection, of length 1.
+ * IN and OUT are safetensors. IN: the parameters of the whole model under their names and its
+ * inputs: images [n,S,S,3] u8, tokens [C,L], text_end [C], text_class [C] and labels [n] i32. OUT:
+ * eval_features and train_features [n,E], class_features [C,E], losses [3] and grad.NAME of one
+ * training pass. Features are those behind the projection, of length 1.
  */
 #include "superclip/model.h"
 #include "superclip/weights.h"
 
 #include <stdlib.h>
 #include <string.h>
+
+#define WORDS "text_encoder.backbone.embeddings.word_embeddings.weight"
 
 typedef struct machine {
     sc_device *d;
@@ -29,19 +31,22 @@ static const sc_tensor *input(const machine *m, const char *name)
     return t ? t : &none;
 }
 
-static sc_status build(machine *m, const char *encoder, sc_precision_mode precision)
+static sc_status build(machine *m, const char *image, const char *text,
+                       sc_precision_mode precision)
 {
+    const bool bert = sc_tensor_set_find(&m->in, WORDS) != NULL;
+    const sc_tensor *words = input(m, bert ? WORDS : "text_encoder.token_embedding.weight");
     const sc_device_options device = {2, precision, NULL};
     const sc_tensor *images = input(m, "images"), *tokens = input(m, "tokens");
     const sc_tensor *projection = input(m, "image_encoder.projection.weight");
     const sc_model_spec spec = {
-        .image_encoder = encoder,
-        .text_encoder = "clip:tiny",
+        .image_encoder = image,
+        .text_encoder = text,
         .embed_dim = (int)projection->shape.d[0],
         .img_size = (int)images->shape.d[1],
         .train_size = (int)images->shape.d[1],
-        .vocabulary = 514,
-        .context = 77,
+        .vocabulary = (int)words->shape.d[0],
+        .context = bert ? 128 : 77,
         .classes = (int)tokens->shape.d[0],
         .texts = (int)tokens->shape.d[0],
         .text_length = (int)tokens->shape.d[1],
@@ -145,6 +150,7 @@ static sc_status train(machine *m)
     SC_TRY(sc_program_forward(p));
     SC_TRY(sc_program_backward(p));
     SC_TRY(keep(m, p, "image_features", "train_features"));
+    SC_TRY(keep(m, p, "class_features", "class_features"));
     SC_TRY(keep(m, p, "losses", "losses"));
     SC_TRY(sc_params_export_gradients(m->p, &gradients));
     sc_status status = SC_OK;
@@ -181,16 +187,16 @@ int main(int argc, char **argv)
 {
     machine m = {0};
     sc_status status = SC_OK;
-    if (argc != 5) {
-        fprintf(stderr, "usage: encoder_step ENCODER IN OUT fp32|bf16\n");
+    if (argc != 6) {
+        fprintf(stderr, "usage: encoder_step IMAGE_ENCODER TEXT_ENCODER IN OUT fp32|bf16\n");
         return 1;
     }
-    SC_TRY_GOTO(sc_safetensors_load(argv[2], &m.in));
-    SC_TRY_GOTO(build(&m, argv[1], strcmp(argv[4], "bf16") == 0 ? SC_BF16_MIXED : SC_FP32));
+    SC_TRY_GOTO(sc_safetensors_load(argv[3], &m.in));
+    SC_TRY_GOTO(build(&m, argv[1], argv[2], strcmp(argv[5], "bf16") ? SC_FP32 : SC_BF16_MIXED));
     SC_TRY_GOTO(import(&m));
     SC_TRY_GOTO(evaluate(&m));
     SC_TRY_GOTO(train(&m));
-    status = sc_safetensors_save(argv[3], &m.out, NULL);
+    status = sc_safetensors_save(argv[4], &m.out, NULL);
 done:
     if (status != SC_OK)
         fprintf(stderr, "encoder_step: %s\n", sc_message());
