@@ -16,7 +16,6 @@ import tempfile
 import torch
 from safetensors.torch import load_file, save_file
 
-import hf_encoders
 import timm_encoders
 from model_oracle import SuperCLIP, superclip_loss
 
@@ -117,6 +116,6 @@ if __name__ == "__main__":
     p.add_argument("--size", type=int, default=224)
     p.add_argument("--batch", type=int, default=4)
     p.add_argument("--precision", default="fp32", choices=["fp32", "bf16"])
-    o = p.parse_args()
+    o = p.parse_intermixed_args()
     print(f"{'':18}  features, evaluation   training             gradient")
     sys.exit(not all([check(o.build, name, o) for name in o.encoders or full]))
