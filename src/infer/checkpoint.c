@@ -103,7 +103,9 @@ static sc_status list_tensors(sc_checkpoint *c)
         if (name->type != SC_OBJ_STRING || v->type != SC_OBJ_TENSOR)
             return sc_fail(SC_EFORMAT, "%s: '%s' is not a dict of tensors", path, key);
         bool text = strncmp(name->s, tower, sizeof tower - 1) == 0;
-        SC_TRY(sc_pth_list_add(text ? &c->text : &c->image, name->s, v));
+        sc_status status = sc_pth_list_add(text ? &c->text : &c->image, name->s, v);
+        if (status != SC_OK)
+            return sc_fail_prefix(status, "%s", path);
     }
     return SC_OK;
 }
