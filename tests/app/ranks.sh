@@ -15,6 +15,15 @@ run 2 cpu.2 --backend cpu
 run 2 cpu.2b --backend cpu
 same_bytes cpu.2 cpu.2b
 
+# A profile reads clocks only.
+run 2 cpu.2p --backend cpu --profile
+grep -q 'Profile of epoch 1' out || die "no profile was told"
+same_bytes cpu.2 cpu.2p
+for k in 1 2 3; do
+    grep -q '"share_of_peak"' cpu.2p/a/fold_$k/profile.json || die "fold $k has no profile.json"
+    [ ! -e cpu.2/a/fold_$k/profile.json ] || die "a profile that nobody asked for"
+done
+
 # Two ranks, one group each: whole jobs on one rank, so the very same bytes.
 run 2 ref.jobs --backend ref --group-size 1
 same_bytes ref.1 ref.jobs

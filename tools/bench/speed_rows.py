@@ -140,12 +140,16 @@ def two_ranks(b):
     return f"{two / one:.2f}x ({one:.1f} and {two:.1f} images/s)", two >= 0.75 * one, two >= 0.9 * one
 
 
-def start(b):
-    """From the program's start to the beginning of its first step: that of its end, less the step."""
+def packed_data(b):
     packed = f"{b.work}/packed"
     if not os.path.isdir(packed):
         run([b.program("pack_hdf5"), b.data, packed])
-    c = b.config([dict(FULL, name="s", epochs=1)])
+    return packed
+
+
+def start(b):
+    """From the program's start to the beginning of its first step: that of its end, less the step."""
+    packed, c = packed_data(b), b.config([dict(FULL, name="s", epochs=1)])
     seconds = []
     for _ in range(3):
         b.forget("start")
@@ -176,7 +180,7 @@ def allocations(b):
     shim, file = f"{b.build}/bin/count_alloc.so", f"{b.work}/allocations.count"
     for images in (16, 112):
         b.forget("allocations")
-        used = usage(b.train_command(c, "allocations", "--overfit", str(images)),
+        used = usage(b.train_command(c, "allocations", "--overfit", str(images), data=packed_data(b)),
                      env={"LD_PRELOAD": shim, "COUNT_ALLOC_FILE": file})
         with open(file) as f:
             counts.append((*map(int, f.read().split()), used.ru_minflt))
