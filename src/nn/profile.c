@@ -28,9 +28,7 @@ static sc_status timed_prepare(sc_device *d, const sc_op_node *n, void **state)
     node->op = n->op;
     node->attrs = n->attrs;
     node->training = n->training;
-    node->kernel = n->op == SC_OP_CONV2D || n->op == SC_OP_DEPTHWISE_CONV2D
-                       ? (int)n->params[0].desc.shape.d[2]
-                       : n->attrs.kernel;
+    node->kernel = n->attrs.kernel;
     node->in = n->n_in > 0 ? n->in[0].desc.shape : (sc_shape){0};
     node->out = n->out[0].desc.shape;
     for (int pass = FORWARD; pass <= BACKWARD; pass++) {

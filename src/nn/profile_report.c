@@ -13,7 +13,7 @@ double nn_node_flops(const sc_op_node *n, int pass)
     double out = (double)sc_shape_count(&n->out[0].desc.shape), forward;
     bool dx = n->in[0].grad != NULL, dw = n->n_params > 0 && n->params[0].grad != NULL;
     if (n->op == SC_OP_CONV2D || n->op == SC_OP_DEPTHWISE_CONV2D) {
-        forward = 2 * out * (double)(w->d[1] * w->d[2] * w->d[3]);
+        forward = 2 * out * (double)(sc_shape_count(w) / w->d[0]);
     } else if (n->op == SC_OP_LINEAR) {
         forward = 2 * out * (double)x->d[x->n - 1];
     } else if (n->op == SC_OP_ATTENTION) { /* two products forward, four backward */
