@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Features of every ResNet, of timm's families and of every CLIP text tower of sc_mpi against the libraries whose weights it reads.
+"""Features of sc_mpi's encoders against the libraries whose weights it reads, a file of every layout.
 Models of torchvision, open_clip and transformers are made with random values and saved the way those
 libraries save them; sc_mpi finds the files by `pretrained: true`, takes one step at rest (learning rate
 1e-30) and dumps its features. The libraries' own forward passes have to agree to 2e-5 of the largest value.
 
-    python tests/oracle/pretrained_check.py build/bin/sc_mpi [CASE...]   # torchvision, timm, open_clip, transformers
+    python tests/oracle/pretrained_check.py build/bin/sc_mpi [CASE...]   # torchvision, timm, open_clip, transformers<5
 """
 import json
 import os
@@ -37,6 +37,7 @@ CASES += [f"{n}={kind}" for n, kind in (
     ("convnext-small", "torchvision"), ("convnext-base", "authors"), ("efficientnet-b0", "torchvision"),
     ("efficientnet-b1", "timm"), ("efficientnet-b2", "torchvision"), ("efficientnet-b3", "torchvision"),
     ("starnet_s1", "timm"), ("starnet_s4", "authors"))]
+CASES += [f"{n}={kind}" for n in ("vit", "bert-base-chinese") for kind in ("bare", "headed")]
 CASES += [f"clip:{n}={kind}" for n, kind in (
     ("ViT-B/32", "transformers"), ("ViT-B/32", "open_clip"), ("ViT-B/32", "script"), ("ViT-B/16", "transformers"),
     ("ViT-L/14", "transformers"), ("ViT-L/14", "script"), ("RN50", "open_clip"), ("RN50", "script"))]
@@ -76,6 +77,45 @@ def resnet(name, folder, kind):
     else:
         torch.save(state, folder / f"{name}.pth", _use_new_zipfile_serialization=kind != "older")
     return torch.nn.Sequential(*list(net.children())[:-1], torch.nn.Flatten())
+
+
+def lively(net):
+    """Nothing that a fresh network leaves neutral stays so."""
+    with torch.no_grad():
+        for p in net.parameters():
+            if p.dim() == 1:
+                p.add_(torch.randn_like(p) * 0.1)
+    return net.eval()
+
+
+def save_hf(net, name, folder):
+    net.save_pretrained(folder)
+    (folder / "model.safetensors").rename(folder / f"{name}.safetensors")
+
+
+def vit(name, folder, kind):
+    config = transformers.ViTConfig(image_size=96, num_labels=10)
+    torch.manual_seed(11)
+    net = lively((transformers.ViTForImageClassification if kind == "headed" else transformers.ViTModel)(config))
+    save_hf(net, name, folder)
+    inner = net.vit if kind == "headed" else net
+    return lambda x: inner(x).last_hidden_state[:, 0]
+
+
+def bert(name, folder, kind):
+    config = transformers.BertConfig(vocab_size=21128)
+    torch.manual_seed(12)
+    net = lively((transformers.BertForMaskedLM if kind == "headed" else transformers.BertModel)(config))
+    save_hf(net, name, folder)
+    words = {0: "[PAD]", 100: "[UNK]", 101: "[CLS]", 102: "[SEP]", 103: "[MASK]", 104: "a", 105: "photo",
+             106: "of", 107: "cat", 108: "dog", 109: "中", 110: "文", 111: "&", 112: "more", 113: ","}
+    (folder / "vocab.txt").write_text("".join(words.get(i, f"[unused{i}]") + "\n" for i in range(21128)))
+    inner = net.bert if kind == "headed" else net
+
+    def features(tokens, ends):
+        mask = (torch.arange(tokens.shape[1]) <= ends[:, None]).long()
+        return inner(input_ids=tokens, attention_mask=mask).last_hidden_state[:, 0]
+    return features
 
 
 def to_authors(name):
@@ -237,8 +277,9 @@ def check(program, case, work):
     weights.mkdir()
     images(work / "data")
     name, _, kind = case.partition("=")
-    text = name.startswith("clip:")
-    make = clip_text if text else timm_net if timm_encoders.is_timm(name) else resnet
+    text = name.startswith(("clip:", "bert"))
+    makers = {"clip": clip_text, "bert-base-chinese": bert, "vit": vit}
+    make = makers.get(name.split(":")[0]) or (timm_net if timm_encoders.is_timm(name) else resnet)
     reference = make(name, weights, kind)
     other = other_tower(text, weights)
     d = run(program, work, *((other, name) if text else (name, other)))
@@ -249,7 +290,7 @@ def check(program, case, work):
         tower, ours = "image", d["image_features"]
         out = reference(((d["pixels"].float() / 255 - MEAN) / STD).permute(0, 3, 1, 2))
     weight = d.get(f"param.{tower}_encoder.projection.weight")
-    if (weight is None) != (text and CLIP[name][3] == 512):
+    if (weight is None) != (name in CLIP and CLIP[name][3] == 512):
         sys.exit(f"{case}: a projection where there should be none, or none")
     if weight is not None:
         out = F.linear(out, weight, d[f"param.{tower}_encoder.projection.bias"])
