@@ -31,9 +31,9 @@ sc_value record_output(record *r, sc_kind kind, sc_rows_kind rows, sc_shape shap
 bool record_two_outputs(record *r, graph_value first, graph_value second, sc_value out[2]);
 
 /* Checks used by many rules; false after failing the graph. */
-bool record_real(record *r, int k);                 /* input k is COMPUTE or EXACT */
-bool record_dims(record *r, int k, int dims);       /* input k has so many dimensions */
-bool record_index(record *r, int k);                /* input k is INT32 with input 0's rows */
+bool record_real(record *r, int k);           /* input k is COMPUTE or EXACT */
+bool record_dims(record *r, int k, int dims); /* input k has so many dimensions */
+bool record_index(record *r, int k);          /* input k is INT32 with input 0's rows */
 /* Windows along one side; < 1: none fits. */
 int64_t record_windows(int64_t size, int64_t kernel, int64_t stride, int64_t pad);
 bool record_vector(record *r, int slot, int64_t n); /* parameter `slot` is [n] */

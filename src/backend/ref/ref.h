@@ -13,8 +13,9 @@ typedef struct ref_op {
 } ref_op;
 
 extern const ref_op ref_augment, ref_conv2d, ref_batch_norm, ref_max_pool, ref_avg_pool, ref_linear,
-    ref_add, ref_activate, ref_multiply, ref_depthwise_conv2d, ref_channel_norm, ref_layer_scale, ref_scale_channels, ref_layer_norm, ref_embed, ref_prepend, ref_attention, ref_select_row, ref_l2_normalize,
-    ref_group_mean, ref_all_gather, ref_superclip_loss;
+    ref_add, ref_activate, ref_multiply, ref_depthwise_conv2d, ref_channel_norm, ref_layer_scale,
+    ref_scale_channels, ref_layer_norm, ref_embed, ref_prepend, ref_attention, ref_select_row,
+    ref_l2_normalize, ref_group_mean, ref_all_gather, ref_superclip_loss;
 
 /* Element count of a value or parameter. */
 size_t ref_count(const sc_shape *s);
