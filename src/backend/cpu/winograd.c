@@ -3,6 +3,7 @@
 #include "cpu.h"
 
 #include <omp.h>
+#include <string.h>
 
 #define POSITIONS 16
 #define PANEL 14             /* rows of a product kept in registers */
@@ -10,6 +11,8 @@
 #define PART_BYTES (1 << 20) /* of V and Z */
 #define DEPTH 256            /* pairs of tiles in one product: long sums, few visits to P */
 #define ROW_BLOCKS 8         /* of P in one piece of work */
+#define SLICES 32            /* at most, of the tiles of a layer with few channels: */
+#define SLICE_BLOCKS 36      /* of 16 x 16 in P: 590 KB */
 
 static int64_t min64(int64_t a, int64_t b)
 {
@@ -150,11 +153,14 @@ void cpu_wino_apply(const cpu_wino_kernels *k, const cpu_wino_shape *s, const ui
 }
 
 /* ---- backward to the weights ---- */
-/* V and Z of a part of the tiles are transformed by all threads into the shared cache, then every
- * position's product is added to P [16 positions][ci][co][16][16]: sums in an order of the shape.
+/* Few channels: slices of the tiles, each with sums P [16 positions][ci][co][16][16] of its own,
+ * which stay in a processor's cache; no thread waits for another until P are added up. Many
+ * channels: one P; V and Z of a part of the tiles are transformed by all threads into the common
+ * cache, then all positions' products are added to P. Either way sums run in an order of the shape.
  */
 typedef struct gradient_plan {
-    int64_t tiles, part; /* even */
+    int64_t tiles, part;   /* even */
+    int64_t slices, slice; /* tiles of one: whole parts */
     int64_t v_step, z_step, p_step;
     size_t v_bytes, z_bytes, p_bytes;
 } gradient_plan;
@@ -164,7 +170,10 @@ static gradient_plan plan_gradient(const cpu_wino_shape *s)
     gradient_plan p = {.tiles = tile_count(s)};
     int64_t most = PART_BYTES / (POSITIONS * (s->ci + s->co) * 32);
     most = most < 2 * DEPTH ? 2 * DEPTH : most;
-    p.part = over(over(p.tiles, over(p.tiles, most)), 2) * 2;
+    int64_t parts = over(p.tiles, most);
+    p.part = over(over(p.tiles, parts), 2) * 2;
+    p.slices = s->ci * s->co > SLICE_BLOCKS ? 1 : min64(parts, SLICES);
+    p.slice = over(parts, p.slices) * p.part;
     p.v_step = s->ci * p.part * 16 + 32;
     p.z_step = s->co * p.part * 16 + 32;
     p.p_step = s->ci * s->co * 256 + 16;
@@ -176,7 +185,8 @@ static gradient_plan plan_gradient(const cpu_wino_shape *s)
 size_t cpu_wino_gradient_scratch(const cpu_wino_shape *s)
 {
     const gradient_plan p = plan_gradient(s);
-    return p.v_bytes + p.z_bytes + p.p_bytes;
+    size_t buffers = p.slices > 1 ? (size_t)s->threads : 1;
+    return buffers * (p.v_bytes + p.z_bytes) + (size_t)p.slices * p.p_bytes;
 }
 
 /* Tiles [first, end) of one channel block, written from place `place` (even) on. */
@@ -212,36 +222,90 @@ static void add_products(const cpu_wino_kernels *k, const gradient_plan *p, cons
                 }
     }
 }
+/* Tiles [first, first + count) of the layer: places [from, to) of channel block c of V, then of Z.
+ */
+static void transform_block(const cpu_wino_kernels *k, const gradient_plan *p,
+                            const cpu_wino_shape *s, const uint16_t *x, const uint16_t *dy,
+                            int64_t c, int64_t first, int64_t from, int64_t to, uint16_t *v,
+                            uint16_t *z)
+{
+    if (c < s->ci)
+        transform(s, x, s->ci, c, first + from, first + to, v + c * p->part * 16, p->v_step, from,
+                  k->input_pairs);
+    else
+        transform(s, dy, s->co, c - s->ci, first + from, first + to, z + (c - s->ci) * p->part * 16,
+                  p->z_step, from, k->gradient_pairs);
+}
+static void gradient_slice(const cpu_wino_kernels *k, const gradient_plan *p,
+                           const cpu_wino_shape *s, const uint16_t *x, const uint16_t *dy,
+                           int64_t slice, void *buffer, float *sums)
+{
+    uint16_t *v = buffer, *z = (uint16_t *)(void *)((char *)buffer + p->v_bytes);
+    const int64_t begin = slice * p->slice, end = min64(begin + p->slice, p->tiles);
+    if (begin >= end)
+        memset(sums, 0, p->p_bytes);
+    for (int64_t first = begin; first < end; first += p->part) {
+        int64_t count = min64(p->part, end - first);
+        for (int64_t c = 0; c < s->ci + s->co; c++)
+            transform_block(k, p, s, x, dy, c, first, 0, count, v, z);
+        for (int position = 0; position < POSITIONS; position++)
+            add_products(k, p, s, position, 0, s->ci, over(count, 2), v, z, sums, first > begin);
+    }
+}
+static void gradient_parts(const cpu_wino_kernels *k, const gradient_plan *p,
+                           const cpu_wino_shape *s, const uint16_t *x, const uint16_t *dy,
+                           void *buffer, float *sums)
+{
+    uint16_t *v = buffer, *z = (uint16_t *)(void *)((char *)buffer + p->v_bytes);
+    const int64_t groups = over(s->ci, ROW_BLOCKS);
+#pragma omp parallel
+    for (int64_t first = 0; first < p->tiles; first += p->part) {
+        const int64_t count = min64(p->part, p->tiles - first);
+#pragma omp for collapse(2) schedule(dynamic, 1)
+        for (int64_t c = 0; c < s->ci + s->co; c++)
+            for (int64_t from = 0; from < count; from += 2 * DEPTH)
+                transform_block(k, p, s, x, dy, c, first, from, min64(from + 2 * DEPTH, count), v,
+                                z);
+#pragma omp for collapse(2) schedule(dynamic, 1)
+        for (int position = 0; position < POSITIONS; position++)
+            for (int64_t g = 0; g < groups; g++)
+                add_products(k, p, s, position, g * ROW_BLOCKS, min64((g + 1) * ROW_BLOCKS, s->ci),
+                             over(count, 2), v, z, sums, first > 0);
+    }
+}
+/* One block's sums of all slices, [16 positions][256]. */
+static void add_slices(const gradient_plan *p, const float *sums, int64_t block, float *out)
+{
+    for (int i = 0; i < POSITIONS; i++)
+        for (int64_t q = 0; q < p->slices; q++) {
+            const float *from =
+                sums + q * (int64_t)(p->p_bytes / sizeof(float)) + i * p->p_step + block * 256;
+            for (int e = 0; e < 256; e++)
+                out[i * 256 + e] = q == 0 ? from[e] : out[i * 256 + e] + from[e];
+        }
+}
 void cpu_wino_gradient(const cpu_wino_kernels *k, const cpu_wino_shape *s, const uint16_t *x,
                        const uint16_t *dy, float *dw, void *scratch)
 {
     const gradient_plan p = plan_gradient(s);
-    uint16_t *v = scratch, *z = (uint16_t *)(void *)((char *)scratch + p.v_bytes);
-    float *sums = (float *)(void *)((char *)z + p.z_bytes);
-    const int64_t groups = over(s->ci, ROW_BLOCKS);
-#pragma omp parallel
-    for (int64_t first = 0; first < p.tiles; first += p.part) {
-        const int64_t count = min64(p.part, p.tiles - first);
-#pragma omp for collapse(2) schedule(dynamic, 1)
-        for (int64_t c = 0; c < s->ci + s->co; c++)
-            for (int64_t from = 0; from < count; from += 2 * DEPTH) {
-                int64_t a = first + from, b = first + min64(from + 2 * DEPTH, count);
-                if (c < s->ci)
-                    transform(s, x, s->ci, c, a, b, v + c * p.part * 16, p.v_step, from,
-                              k->input_pairs);
-                else
-                    transform(s, dy, s->co, c - s->ci, a, b, z + (c - s->ci) * p.part * 16,
-                              p.z_step, from, k->gradient_pairs);
-            }
-#pragma omp for collapse(2) schedule(dynamic, 1)
-        for (int position = 0; position < POSITIONS; position++)
-            for (int64_t g = 0; g < groups; g++)
-                add_products(k, &p, s, position, g * ROW_BLOCKS, min64((g + 1) * ROW_BLOCKS, s->ci),
-                             over(count, 2), v, z, sums, first > 0);
+    const size_t buffer = p.v_bytes + p.z_bytes;
+    float *sums = scratch;
+    char *buffers = (char *)scratch + (size_t)p.slices * p.p_bytes;
+    if (p.slices == 1) {
+        gradient_parts(k, &p, s, x, dy, buffers, sums);
+    } else {
+#pragma omp parallel for schedule(dynamic, 1)
+        for (int64_t q = 0; q < p.slices; q++)
+            gradient_slice(k, &p, s, x, dy, q, buffers + buffer * (size_t)omp_get_thread_num(),
+                           sums + q * (int64_t)(p.p_bytes / sizeof(float)));
     }
 #pragma omp parallel for collapse(2) schedule(static)
     for (int64_t o = 0; o < s->co; o++)
-        for (int64_t i = 0; i < s->ci; i++)
-            k->weight_gradient(sums + (i * s->co + o) * 256, p.p_step,
-                               dw + (o * s->ci + i) * 9 * 256);
+        for (int64_t i = 0; i < s->ci; i++) {
+            float one[POSITIONS * 256], *to = dw + (o * s->ci + i) * 9 * 256;
+            if (p.slices > 1)
+                add_slices(&p, sums, i * s->co + o, one);
+            k->weight_gradient(p.slices > 1 ? one : sums + (i * s->co + o) * 256,
+                               p.slices > 1 ? 256 : p.p_step, to);
+        }
 }
