@@ -120,6 +120,19 @@ grep -q -- "--tokenizer FILE" err || die "what to do"
 head -n 9 "$merges" >few.txt
 refused "few.txt has 522: give the file it was trained with" sc_predict old.pth data --tokenizer few.txt
 
+# The other families: a ViT beside BERT, whose texts are cut up by WordPiece.
+words=$TESTS/golden/tokenizer_bert/vocab.txt
+sed 's/resnet-tiny/vit-tiny/; s/clip:tiny/bert-tiny/' c.json >bert.json
+ok 1 bert.json --set tokenizer="$words" --set use_cv=false --epochs 1 --data-dir data --output-dir bert --log-dir logs
+tail -n +2 bert/tiny/fold_1/val_predictions.csv | cut -d, -f1 >list.txt
+"$COPY" strip bert/tiny/fold_1/checkpoint_best.pth old.pth class_token_ids
+for options in bert/tiny/fold_1/checkpoint_best.pth "old.pth --tokenizer $words"; do
+    # shellcheck disable=SC2086
+    tool 0 sc_predict $options --list list.txt --root data --csv
+    cmp out bert/tiny/fold_1/val_predictions.csv || die "a ViT and BERT: $options"
+done
+"$COPY" strip bpe/tiny/fold_1/checkpoint_best.pth old.pth class_token_ids
+
 # Refusals: one line each.
 p=${best[0]}
 refused "no checkpoint" sc_predict
