@@ -4,6 +4,18 @@
 
 #include "app.h"
 
+static void warn_of_unknown(const sc_tokenizer *t, const char *class_name, const char *text,
+                            const int32_t *ids, int n, const sc_log *log)
+{
+    int unknown = 0;
+    for (int i = 0; i < n; i++)
+        unknown += ids[i] == sc_tokenizer_unknown(t);
+    if (unknown > 0)
+        sc_warn(log, "class '%s': the vocabulary does not know %d of the words of \"%.60s\"%s",
+                class_name, unknown, text,
+                " (has it lower case only? then do_lower_case in its tokenizer_config.json)");
+}
+
 static sc_status make_tokens(app_case *k, const sc_log *log)
 {
     sc_tokenizer *t = NULL;
@@ -29,6 +41,8 @@ static sc_status make_tokens(app_case *k, const sc_log *log)
                 sc_warn(log,
                         "class '%s': a text is longer than %d tokens and was cut: \"%.60s...\"",
                         text->class_name, k->context, text->texts[i]);
+            if (status == SC_OK)
+                warn_of_unknown(t, text->class_name, text->texts[i], ids[i], lengths[i], log);
         }
     }
     sc_tokenizer_free(t);
