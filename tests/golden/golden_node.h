@@ -250,13 +250,13 @@ static inline void golden_node_close(golden_node *g)
     sc_op_node *n = &g->node;
     if (g->prepared)
         b->release(g->device, g->state);
-    void *memory[] = {
-        n->saved,           n->scratch,         n->in[0].data,      n->in[1].data,
-        n->in[2].data,      n->in[3].data,      n->in[0].grad,      n->in[1].grad,
-        n->in[2].grad,      n->in[3].grad,      n->out[0].data,     n->out[1].data,
-        n->out[0].grad,     n->out[1].grad,     n->params[0].value, n->params[1].value,
-        n->params[2].value, n->params[3].value, n->params[0].grad,  n->params[1].grad,
-        n->params[2].grad};
+    void *memory[] = {n->saved,           n->scratch,         n->in[0].data,
+                      n->in[1].data,      n->in[2].data,      n->in[3].data,
+                      n->in[0].grad,      n->in[1].grad,      n->in[2].grad,
+                      n->in[3].grad,      n->out[0].data,     n->out[1].data,
+                      n->out[0].grad,     n->out[1].grad,     n->params[0].value,
+                      n->params[1].value, n->params[2].value, n->params[3].value,
+                      n->params[0].grad,  n->params[1].grad,  n->params[2].grad};
     for (size_t i = 0; i < sizeof memory / sizeof *memory; i++)
         if (memory[i] != NULL)
             b->free(g->device, memory[i]);

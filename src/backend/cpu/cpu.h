@@ -30,7 +30,7 @@ typedef struct cpu_device {
     dnnl_engine_t engine;
     dnnl_stream_t stream;
     cpu_sleepers *sleepers;
-    bool direct_only; /* winograd.h: convolutions never by Winograd */
+    bool direct_only;    /* winograd.h: convolutions never by Winograd */
     float table[3][256]; /* normalised bytes, for augment */
     uint16_t table_bf16[3][256];
 } cpu_device;
@@ -48,8 +48,8 @@ sc_status cpu_peak(sc_device *d, double *flops, double *bytes);
 /* ---- memory.c ---- */
 sc_status cpu_alloc(sc_device *d, size_t bytes, void **out);
 void cpu_free(sc_device *d, void *p);
-/* Part of a block of which only some rows will ever be written: takes memory for those alone. Call it
- * before the part is used. */
+/* Part of a block of which only some rows will ever be written: takes memory for those alone. Call
+ * it before the part is used. */
 void cpu_scattered(void *p, size_t bytes);
 
 /* ---- layout.c ---- */
@@ -147,14 +147,13 @@ typedef struct cpu_op {
 extern const cpu_op cpu_op_augment, cpu_op_conv2d, cpu_op_batch_norm, cpu_op_max_pool,
     cpu_op_avg_pool, cpu_op_linear, cpu_op_add, cpu_op_activate, cpu_op_multiply,
     cpu_op_depthwise_conv2d, cpu_op_channel_norm, cpu_op_layer_scale, cpu_op_scale_channels,
-    cpu_op_layer_norm, cpu_op_embed, cpu_op_prepend, cpu_op_attention,
-    cpu_op_select_row, cpu_op_l2_normalize, cpu_op_group_mean, cpu_op_all_gather,
-    cpu_op_superclip_loss;
+    cpu_op_layer_norm, cpu_op_embed, cpu_op_prepend, cpu_op_attention, cpu_op_select_row,
+    cpu_op_l2_normalize, cpu_op_group_mean, cpu_op_all_gather, cpu_op_superclip_loss;
 /* sc_backend.work of a convolution. */
 double cpu_conv2d_work(const sc_op_node *n, const void *state, bool backward);
 
-/* Backward, and the update of params[0] with the constants of cpu_kernels.adamw. first: all moments are 0
- * still. */
+/* Backward, and the update of params[0] with the constants of cpu_kernels.adamw. first: all moments
+ * are 0 still. */
 typedef sc_status (*cpu_update)(cpu_device *d, const sc_op_node *n, void *state, const float c[8],
                                 bool first);
 sc_status cpu_linear_update(cpu_device *d, const sc_op_node *n, void *state, const float c[8],

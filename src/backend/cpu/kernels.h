@@ -69,8 +69,8 @@ typedef struct cpu_depthwise {
 } cpu_depthwise;
 
 /* Up to CPU_NORM_TILE pixels of one image, all channels: pointers to the first pixel's first block.
- * stats: mean and 1/std a pixel, written forward (NULL: not wanted), read backward. weight and bias are
- * 0 from `channels` to the end of the last block. */
+ * stats: mean and 1/std a pixel, written forward (NULL: not wanted), read backward. weight and bias
+ * are 0 from `channels` to the end of the last block. */
 #define CPU_NORM_TILE 16
 typedef struct cpu_channel_norm {
     const void *x, *dy;
@@ -135,8 +135,10 @@ typedef struct cpu_kernels {
     /* dz (+)= dy * f'(z) */
     void (*activate_back)(sc_activation f, void *dz, bool dz_bf, bool add, const void *dy,
                           bool dy_bf, const void *z, bool z_bf, int64_t count);
-    /* y = f(a) * b; da (+)= dy * b * f'(a), db (+)= dy * f(a), either may be NULL. bf: all arrays. */
-    void (*multiply)(sc_activation f, void *y, const void *a, const void *b, bool bf, int64_t count);
+    /* y = f(a) * b; da (+)= dy * b * f'(a), db (+)= dy * f(a), either may be NULL. bf: all arrays.
+     */
+    void (*multiply)(sc_activation f, void *y, const void *a, const void *b, bool bf,
+                     int64_t count);
     void (*multiply_back)(sc_activation f, const void *dy, const void *a, const void *b, void *da,
                           bool add_a, void *db, bool add_b, bool bf, int64_t count);
     /* Work of one thread; the planes; dx; dw [k * k][lanes] and db [lanes] are added to. */
