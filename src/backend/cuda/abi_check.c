@@ -6,7 +6,7 @@
 #endif
 #include <stddef.h>
 
-#define SC_ABI(ours, number, theirs) _Static_assert((number) == (int)(theirs), #theirs);
+#define SC_ABI(ours, number, theirs) _Static_assert((int)(number) == (int)(theirs), #theirs);
 #include "blas.def"
 #include "dnn.def"
 #ifdef NCCL_MAJOR

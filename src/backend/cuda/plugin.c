@@ -50,10 +50,11 @@ sc_status sc_backend_find_cuda(const sc_backend **out)
         status = sc_fail(SC_EUNSUPPORTED, "%s does not load: %s", path, dlerror());
     else if (p == NULL || memcmp(p->version, SC_VERSION, sizeof SC_VERSION) != 0 ||
              p->layout != SC_CUDA_LAYOUT)
-        status = sc_fail(SC_EUNSUPPORTED,
-                         "%s is of another version than the program (%.15s, not %s): install both "
-                         "from one build",
-                         path, p != NULL ? p->version : "unknown", SC_VERSION);
+        status =
+            sc_fail(SC_EUNSUPPORTED,
+                    "%s (%.15s) was built from other sources than the program (%s): install both "
+                    "from one build",
+                    path, p != NULL ? p->version : "unknown", SC_VERSION);
     else
         *out = p->backend();
     free(path);
