@@ -82,26 +82,47 @@ static sc_status open_checkpoints(ensemble *e, const predict_options *o)
     return SC_OK;
 }
 
-static sc_status choose_backend(ensemble *e, const char *name)
+/* The precision of the training, where the device has it. */
+static bool wants_half(const ensemble *e, const predict_options *o, int i)
 {
-    if (strcmp(name, "cuda") == 0)
-        return sc_fail(SC_EUNSUPPORTED,
-                       "--backend cuda comes with a later version; use --backend cpu");
-    e->backend = strcmp(name, "ref") == 0 ? sc_backend_ref() : sc_backend_cpu();
-    return SC_OK;
+    return e->checkpoints[i]->use_amp && !o->no_amp && e->backend != sc_backend_ref();
 }
 
-/* The precision of the training, where this processor has it. */
+static sc_status open_device(ensemble *e, const predict_options *o, bool half)
+{
+    const sc_device_options d = {.threads = o->threads,
+                                 .precision = e->backend == sc_backend_ref() ? SC_FP64
+                                              : half                         ? SC_BF16_MIXED
+                                                                             : SC_FP32,
+                                 .log = &log_warnings};
+    return e->backend->open_nth ? e->backend->open_nth(&d, 0, &e->devices[half])
+                                : e->backend->open(&d, &e->devices[half]);
+}
+
+/* By its name; auto is the first GPU where there is one. */
+static sc_status choose_backend(ensemble *e, const predict_options *o)
+{
+    if (strcmp(o->backend, "cpu") == 0 || strcmp(o->backend, "ref") == 0) {
+        e->backend = strcmp(o->backend, "ref") == 0 ? sc_backend_ref() : sc_backend_cpu();
+        return SC_OK;
+    }
+    sc_status status = sc_backend_find_cuda(&e->backend);
+    if (status == SC_OK)
+        status = open_device(e, o, wants_half(e, o, 0));
+    if (status == SC_OK)
+        return SC_OK;
+    if (strcmp(o->backend, "cuda") == 0)
+        return sc_fail_prefix(status, "--backend cuda");
+    e->backend = sc_backend_cpu();
+    return status == SC_EUNSUPPORTED ? SC_OK : status;
+}
+
 static sc_status open_classifiers(ensemble *e, const predict_options *o, int64_t batch)
 {
-    const sc_device_options fp32 = {o->threads, SC_FP32, &log_warnings},
-                            bf16 = {o->threads, SC_BF16_MIXED, &log_warnings},
-                            fp64 = {o->threads, SC_FP64, &log_warnings};
-    bool ref = e->backend == sc_backend_ref();
     for (int i = 0; i < e->count; i++) {
-        bool half = e->checkpoints[i]->use_amp && !o->no_amp && !ref;
+        bool half = wants_half(e, o, i);
         if (!e->devices[half])
-            SC_TRY(e->backend->open(ref ? &fp64 : half ? &bf16 : &fp32, &e->devices[half]));
+            SC_TRY(open_device(e, o, half));
         SC_TRY(sc_classifier_open(e->checkpoints[i], e->devices[half], batch, &e->classifiers[i]));
     }
     return SC_OK;
@@ -257,8 +278,8 @@ static sc_status work(run *r, predict_options *o)
     if (!o->threads)
         o->threads = sc_threads(sc_cores(false), 1);
     r->o = o;
-    SC_TRY(choose_backend(&r->e, o->backend));
     SC_TRY(open_checkpoints(&r->e, o));
+    SC_TRY(choose_backend(&r->e, o));
     SC_TRY(list_images(r));
     SC_TRY(open_reader(r)); /* the first images are decoded while texts are encoded */
     SC_TRY(make_buffers(r));
