@@ -58,7 +58,7 @@
           "narrow StarNet, one block a stage: tests and first tries",                              \
           STARNET(8, B(1, 1, 1, 1), 3))                                                            \
     IMAGE("vit", 16, 35.13e9, 86389248, "ViT-B/16 (Hugging Face)", VIT(768, 12, 12, 3072, 16))     \
-    IMAGE("vit-tiny", 16, 0.065e9, 133120, "two layers of 64: tests and first tries",               \
+    IMAGE("vit-tiny", 16, 0.065e9, 133120, "two layers of 64: tests and first tries",              \
           VIT(64, 2, 2, 128, 16))                                                                  \
     TEXT("clip:ViT-B/32", CLIP, 75.5e6, 63428096, "OpenAI CLIP text tower, 12 layers of 512",      \
          CLIP(512, 8, 12, 512))                                                                    \
@@ -72,7 +72,7 @@
          CLIP(64, 2, 2, 64))                                                                       \
     TEXT("bert-base-chinese", BERT, 169.9e6, 102267648, "BERT, 12 layers of 768 (Hugging Face)",   \
          BERT(768, 12, 12, 3072))                                                                  \
-    TEXT("bert-tiny", BERT, 0.131e6, 1456320, "two layers of 64: tests and first tries",            \
+    TEXT("bert-tiny", BERT, 0.131e6, 1456320, "two layers of 64: tests and first tries",           \
          BERT(64, 2, 2, 128))
 
 #define IMAGE(NAME, SMALLEST, FLOPS, PARAMS, SUMMARY, ...) \

@@ -2,13 +2,16 @@
 of rounding, in float or bf16. Part of replay_steps.py.
 """
 import copy
+import math
 import re
 import types
 
 import torch
 import torch.nn.functional as F
 
+import hf_encoders
 import replay_inputs as inputs
+import timm_encoders
 from model_oracle import CLIP, SuperCLIP, superclip_loss
 
 
@@ -52,16 +55,21 @@ def batch_norms(model):
 
 
 def build(meta, d, ranks):
-    image = meta["image_encoder"]
-    if meta["text_encoder"] not in CLIP or not re.fullmatch(r"resnet(18|34|50|101|152|-tiny)", image):
-        raise Broken(f"no replay for {image} with {meta['text_encoder']}")
+    image, text = meta["image_encoder"], meta["text_encoder"]
+    vit, bert = hf_encoders.is_hf(image), hf_encoders.is_hf(text)
+    known = vit or timm_encoders.is_timm(image) or re.fullmatch(r"resnet(18|34|50|101|152|-tiny)", image)
+    if not known or not (bert or text in CLIP):
+        raise Broken(f"no replay for {image} with {text}")
     try:
         dim = d["param.image_encoder.projection.weight"].shape[0]
-        vocabulary = d["param.text_encoder.token_embedding.weight"].shape[0]
-        context = d["param.text_encoder.positional_embedding"].shape[0]
+        words = "backbone.embeddings.word_embeddings" if bert else "token_embedding"
+        vocabulary = d[f"param.text_encoder.{words}.weight"].shape[0]
+        context = None if bert else d["param.text_encoder.positional_embedding"].shape[0]
+        positions = d["param.image_encoder.backbone.embeddings.position_embeddings"].shape[1] if vit else 0
     except KeyError as e:
         raise Broken(f"no tensor {e} in the first step") from e
-    model = SuperCLIP(meta["image_encoder"], meta["text_encoder"], dim, vocabulary, 0.07, context).double()
+    size = 16 * math.isqrt(positions)
+    model = SuperCLIP(image, text, dim, vocabulary, 0.07, context, size).double()
     load(model, d, "param.")
     if ranks > 1 and not meta["running_statistics"]:
         for _, m in batch_norms(model):
@@ -73,6 +81,8 @@ def trainable(name, config, meta, batch_norm):
     """Whether the config leaves this parameter a gradient."""
     if name == "temperature":
         return meta["superclip"]
+    if ".pooler." in name:  # read by nothing
+        return False
     if config is None:
         return True
     if name.startswith("image_encoder.backbone."):
@@ -106,4 +116,5 @@ def own_rounding(model, meta, d):
     with torch.autocast("cpu", torch.bfloat16, enabled=meta["precision"] == "bf16"):
         x, t = forward_backward(model, meta, d)
     grads = {n: p.grad.double() for n, p in trainable_parameters(model)}
-    return x, t, grads, dict(model.named_buffers())
+    kept = model.state_dict()  # a BERT's position ids are no part of it
+    return x, t, grads, {n: b for n, b in model.named_buffers() if n in kept}

@@ -229,8 +229,9 @@ def replay(meta, d, model, opt, report, step):
     compare("gradients", gradient_errors(grads, {n: d["grad." + n] for n, _ in grads}),
             gradient_errors(grads, own_grads), meta, report, step)
     fixed, updated = meta["running_statistics"], {n: d["updated." + n] for n in own_buffers}
-    compare("statistics", statistics_errors(before, model, updated, fixed, eps),
-            [] if fixed else statistics_errors(before, model, own_buffers, fixed, 0), meta, report, step)
+    if updated:  # else nothing is normalised over batches
+        compare("statistics", statistics_errors(before, model, updated, fixed, eps),
+                [] if fixed else statistics_errors(before, model, own_buffers, fixed, 0), meta, report, step)
 
     tau = model.temperature.detach()
     losses, z = superclip_loss(d["image_features"], d["class_features"], labels, tau, meta["tau0"],
