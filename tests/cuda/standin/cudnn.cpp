@@ -389,7 +389,8 @@ static int give_notes(int engine, int64_t *count, void *to)
     if (engine == ENGINE_CHANGING)
         notes.push_back(DNN_NOTE_NONDETERMINISTIC);
     *count = (int64_t)notes.size();
-    memcpy(to, notes.data(), notes.size() * sizeof(int));
+    for (size_t i = 0; i < notes.size(); i++)
+        ((int *)to)[i] = notes[i];
     return OK;
 }
 API int cudnnBackendGetAttribute(descriptor *d, int name, int type, int64_t asked, int64_t *count,
