@@ -7,7 +7,6 @@
 
 struct cpu_copy {
     cpu_copy *next;
-    bool plain;         /* bfloat16 in the parameter's own order */
     cpu_copy_fill fill; /* not NULL: what this makes of the parameter; else layout md by reorder */
     dnnl_memory_desc_t md;
     void *data, *scratch;
@@ -46,7 +45,7 @@ static sc_status make_reorder(cpu_device *d, const sc_node_param *p, const dnnl_
                               cpu_copy *c)
 {
     dnnl_primitive_attr_t attr;
-    SC_TRY(cpu_attributes(false, &attr));
+    SC_TRY(cpu_attributes(&attr));
     dnnl_primitive_desc_t pd;
     dnnl_status_t st =
         dnnl_reorder_primitive_desc_create(&pd, have, d->engine, &c->md, d->engine, attr);
@@ -66,9 +65,7 @@ sc_status cpu_copy_get(cpu_device *d, const sc_node_param *p, const dnnl_memory_
                        const dnnl_memory_desc_t *want, cpu_copy **out)
 {
     for (cpu_copy *c = p->shared->state; c; c = c->next)
-        if (c->fill)
-            continue;
-        else if (want ? !c->plain && dnnl_memory_desc_equal(&c->md, want) : c->plain) {
+        if (!c->fill && dnnl_memory_desc_equal(&c->md, want)) {
             *out = c;
             return SC_OK;
         }
@@ -76,16 +73,10 @@ sc_status cpu_copy_get(cpu_device *d, const sc_node_param *p, const dnnl_memory_
     cpu_copy *c = sc_alloc(1, sizeof *c);
     if (!c)
         return SC_ENOMEM;
-    sc_status status = SC_OK;
-    c->plain = !want;
-    if (want)
-        c->md = *want;
-    c->data = aligned(want ? dnnl_memory_desc_get_size(want)
-                           : cpu_param_elements(&d->head, &p->desc) * sizeof(uint16_t));
-    if (!c->data)
-        status = SC_ENOMEM;
-    else if (want)
-        status = make_reorder(d, p, have, c);
+    sc_status status;
+    c->md = *want;
+    c->data = aligned(dnnl_memory_desc_get_size(want));
+    status = c->data ? make_reorder(d, p, have, c) : SC_ENOMEM;
     if (status != SC_OK) {
         copy_free(c);
         return status;
@@ -130,9 +121,6 @@ sc_status cpu_copy_refresh(cpu_device *d, const sc_node_param *p, cpu_copy *c)
         return SC_OK;
     if (c->fill)
         c->fill(d, p, c->data);
-    else if (c->plain)
-        cpu_convert(d, c->data, true, p->value, false,
-                    (int64_t)cpu_param_elements(&d->head, &p->desc), false);
     else
         SC_TRY(cpu_primitive_run(d, &c->reorder));
     c->valid = true;

@@ -114,17 +114,14 @@ sc_status cpu_primitive_bind(cpu_device *d, cpu_primitive *p, int arg, const dnn
 sc_status cpu_primitive_run(cpu_device *d, const cpu_primitive *p);
 void cpu_primitive_free(cpu_primitive *p);
 size_t cpu_scratchpad(const_dnnl_primitive_desc_t pd);
-/* Attributes with a user scratchpad; with_sum: dst += result. Caller destroys. */
-sc_status cpu_attributes(bool with_sum, dnnl_primitive_attr_t *out);
-/* Row-major matrix [rows][cols] of f32 or bf16, or its transpose seen as [rows][cols]. */
-dnnl_memory_desc_t cpu_matrix(int64_t rows, int64_t cols, bool bf, bool transposed);
+/* Attributes with a user scratchpad. Caller destroys. */
+sc_status cpu_attributes(dnnl_primitive_attr_t *out);
 /* An image value as oneDNN sees it; channels counts stored ones. */
 dnnl_memory_desc_t cpu_image(const cpu_device *d, const sc_value_desc *v);
 
 /* ---- copies.c: derived copies of a parameter, kept in sc_param_shared.state ---- */
 typedef struct cpu_copy cpu_copy;
-/* The copy of p in oneDNN layout `want` (made from layout `have`, float), or a plain bfloat16 copy
- * when want is NULL. Found when another program asked for it before. Owned by the shared state. */
+/* The copy of p in oneDNN layout `want`, made from layout `have`, float. Found when another program asked for it before. Owned by the shared state. */
 sc_status cpu_copy_get(cpu_device *d, const sc_node_param *p, const dnnl_memory_desc_t *have,
                        const dnnl_memory_desc_t *want, cpu_copy **out);
 /* The copy that `fill` makes; found by that function. */

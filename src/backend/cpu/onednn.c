@@ -57,21 +57,12 @@ void cpu_primitive_free(cpu_primitive *p)
     memset(p, 0, sizeof *p);
 }
 
-sc_status cpu_attributes(bool with_sum, dnnl_primitive_attr_t *out)
+sc_status cpu_attributes(dnnl_primitive_attr_t *out)
 {
     DNNL_TRY(dnnl_primitive_attr_create(out));
-    sc_status status = SC_OK;
-    dnnl_post_ops_t post = NULL;
-    SC_TRY_GOTO(cpu_dnnl(dnnl_primitive_attr_set_scratchpad_mode(*out, dnnl_scratchpad_mode_user),
-                         "scratchpad mode"));
-    if (with_sum) {
-        SC_TRY_GOTO(cpu_dnnl(dnnl_post_ops_create(&post), "post ops"));
-        SC_TRY_GOTO(cpu_dnnl(dnnl_post_ops_append_sum(post, 1.0f), "post op sum"));
-        SC_TRY_GOTO(cpu_dnnl(dnnl_primitive_attr_set_post_ops(*out, post), "post ops"));
-    }
-done:
-    if (post)
-        dnnl_post_ops_destroy(post);
+    sc_status status =
+        cpu_dnnl(dnnl_primitive_attr_set_scratchpad_mode(*out, dnnl_scratchpad_mode_user),
+                 "scratchpad mode");
     if (status != SC_OK) {
         dnnl_primitive_attr_destroy(*out);
         *out = NULL;
@@ -79,14 +70,6 @@ done:
     return status;
 }
 
-dnnl_memory_desc_t cpu_matrix(int64_t rows, int64_t cols, bool bf, bool transposed)
-{
-    dnnl_memory_desc_t md;
-    dnnl_dims_t dims = {rows, cols}, strides = {transposed ? 1 : cols, transposed ? rows : 1};
-    memset(&md, 0, sizeof md);
-    dnnl_memory_desc_init_by_strides(&md, 2, dims, bf ? dnnl_bf16 : dnnl_f32, strides);
-    return md;
-}
 dnnl_memory_desc_t cpu_image(const cpu_device *d, const sc_value_desc *v)
 {
     dnnl_memory_desc_t md;

@@ -48,7 +48,7 @@ static sc_status make_pd(cpu_device *d, const dnnl_convolution_desc_t *desc,
                          const_dnnl_primitive_desc_t hint, dnnl_primitive_desc_t *pd)
 {
     dnnl_primitive_attr_t attr;
-    SC_TRY(cpu_attributes(false, &attr));
+    SC_TRY(cpu_attributes(&attr));
     dnnl_status_t st = dnnl_primitive_desc_create(pd, desc, attr, d->engine, hint);
     dnnl_primitive_attr_destroy(attr);
     return cpu_dnnl(st, "convolution");
