@@ -31,8 +31,7 @@ static const sc_tensor *input(const machine *m, const char *name)
     return t ? t : &none;
 }
 
-static sc_status build(machine *m, const char *image, const char *text,
-                       sc_precision_mode precision)
+static sc_status build(machine *m, const char *image, const char *text, sc_precision_mode precision)
 {
     const bool bert = sc_tensor_set_find(&m->in, WORDS) != NULL;
     const sc_tensor *words = input(m, bert ? WORDS : "text_encoder.token_embedding.weight");
