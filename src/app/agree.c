@@ -45,3 +45,25 @@ sc_status app_share_bytes(const sc_comm *c, char **data, size_t *n)
     *n = (size_t)bytes;
     return SC_OK;
 }
+
+sc_status app_share(app *a, void (*write)(app *, sc_text *), sc_status (*read)(app *, const char *))
+{
+    const sc_comm *c = a->world->comm;
+    if (c->size == 1)
+        return SC_OK;
+    sc_text t;
+    sc_text_init(&t);
+    if (c->rank == 0)
+        write(a, &t);
+    char *bytes = t.data;
+    size_t n = t.len;
+    sc_status status = app_agree(a->world, c, sc_text_status(&t));
+    if (status == SC_OK)
+        status = app_share_bytes(c, &bytes, &n);
+    if (status == SC_OK)
+        status = app_agree(a->world, c, c->rank == 0 ? SC_OK : read(a, bytes));
+    if (c->rank != 0)
+        free(bytes);
+    sc_text_free(&t);
+    return status;
+}

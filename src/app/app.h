@@ -138,6 +138,10 @@ sc_status app_agree(const sc_world *w, const sc_comm *c, sc_status mine);
 #define APP_AGREE(a, expr) SC_TRY(app_agree((a)->world, (a)->world->comm, (expr)))
 /* Collective: rank 0's n bytes; the others get a heap copy with a NUL behind it. */
 sc_status app_share_bytes(const sc_comm *c, char **data, size_t *n);
+/* Collective: what `write` says on rank 0 is told to `read` on all others; all agree on the
+ * outcome. */
+sc_status app_share(app *a, void (*write)(app *, sc_text *),
+                    sc_status (*read)(app *, const char *));
 
 /* ---- voice.c: what the user reads ---------------------------------------------------------------
  */

@@ -171,24 +171,7 @@ static sc_status read_files(app *a, const char *at)
 
 sc_status app_share_weights(app *a)
 {
-    const sc_comm *c = a->world->comm;
-    if (c->size == 1)
-        return SC_OK;
-    sc_text t;
-    sc_text_init(&t);
-    if (c->rank == 0)
-        write_files(a, &t);
-    char *bytes = t.data;
-    size_t n = t.len;
-    sc_status status = app_agree(a->world, c, sc_text_status(&t));
-    if (status == SC_OK)
-        status = app_share_bytes(c, &bytes, &n);
-    if (status == SC_OK)
-        status = app_agree(a->world, c, c->rank == 0 ? SC_OK : read_files(a, bytes));
-    if (c->rank != 0)
-        free(bytes);
-    sc_text_free(&t);
-    return status;
+    return app_share(a, write_files, read_files);
 }
 
 void app_free_weights(app_case *k)

@@ -86,7 +86,7 @@ sc_status app_look_at_data(app *a)
 /* ---- the list as bytes, so that one process alone asks the file system for 10^6 names
  * ------------- */
 
-static void write_list(const app *a, sc_text *t)
+static void write_list(app *a, sc_text *t)
 {
     const sc_source_list *l = a->list;
     int64_t head[3] = {a->source_dir ? 1 : 0, l->classes, l->count};
@@ -154,22 +154,5 @@ static sc_status read_list(app *a, const char *at)
 
 sc_status app_share_source(app *a)
 {
-    const sc_comm *c = a->world->comm;
-    if (c->size == 1)
-        return SC_OK;
-    sc_text t;
-    sc_text_init(&t);
-    if (c->rank == 0)
-        write_list(a, &t);
-    char *bytes = t.data;
-    size_t n = t.len;
-    sc_status status = app_agree(a->world, c, sc_text_status(&t));
-    if (status == SC_OK)
-        status = app_share_bytes(c, &bytes, &n);
-    if (status == SC_OK)
-        status = app_agree(a->world, c, c->rank == 0 ? SC_OK : read_list(a, bytes));
-    if (c->rank != 0)
-        free(bytes);
-    sc_text_free(&t);
-    return status;
+    return app_share(a, write_list, read_list);
 }

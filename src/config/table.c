@@ -68,11 +68,14 @@ const sc_option sc_option_table[] = {
      .value = "NAME", .help = "output folder; null: IMAGE_TEXT of the encoders"},
     {CONFIG("image_encoder_name", image_encoder), .alias = "image_encoder", .flag = "image-encoder",
      .type = SC_OPT_TEXT, .initial = "resnet18", .identity = true, .group = MODEL, .value = "NAME",
-     .help = "resnet18, 34, 50, 101, 152; resnet-tiny for first tries"},
+     .help =
+         "resnet18, 34, 50, 101, 152, vit, convnext-tiny, -small, -base, efficientnet-b0 to -b3, "
+         "starnet_s1 to _s4; resnet-tiny for first tries"},
     {CONFIG("text_encoder_name", text_encoder), .alias = "text_encoder", .flag = "text-encoder",
      .type = SC_OPT_TEXT, .initial = "clip:ViT-B/32", .identity = true, .group = MODEL,
      .value = "NAME",
-     .help = "clip:ViT-B/32, clip:ViT-B/16, clip:ViT-L/14, clip:RN50; clip:tiny for first tries"},
+     .help = "clip:ViT-B/32, clip:ViT-B/16, clip:ViT-L/14, clip:RN50, bert-base-chinese; clip:tiny "
+             "for first tries"},
     {CONFIG("pretrained", pretrained), .flag = "pretrained", .type = SC_OPT_BOOL, .initial = "true",
      .identity = true, .group = MODEL,
      .help = "start from published weights, which must be found; false: random"},
