@@ -52,8 +52,8 @@ typedef struct cuda_op {
 extern const cuda_op cuda_op_augment, cuda_op_conv2d, cuda_op_batch_norm, cuda_op_max_pool,
     cuda_op_avg_pool, cuda_op_linear, cuda_op_add, cuda_op_activate, cuda_op_multiply,
     cuda_op_depthwise_conv2d, cuda_op_channel_norm, cuda_op_layer_scale, cuda_op_scale_channels,
-    cuda_op_layer_norm, cuda_op_embed, cuda_op_attention, cuda_op_select_row, cuda_op_l2_normalize,
-    cuda_op_group_mean, cuda_op_all_gather, cuda_op_superclip_loss;
+    cuda_op_layer_norm, cuda_op_embed, cuda_op_prepend, cuda_op_attention, cuda_op_select_row,
+    cuda_op_l2_normalize, cuda_op_group_mean, cuda_op_all_gather, cuda_op_superclip_loss;
 
 /* SC_OK, or the failure of a launcher with CUDA's words. */
 sc_status cuda_check(int error, const char *what);

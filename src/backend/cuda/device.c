@@ -21,6 +21,7 @@ static const cuda_op *const ops[SC_OP_COUNT] = {
     [SC_OP_SCALE_CHANNELS] = &cuda_op_scale_channels,
     [SC_OP_LAYER_NORM] = &cuda_op_layer_norm,
     [SC_OP_EMBED] = &cuda_op_embed,
+    [SC_OP_PREPEND] = &cuda_op_prepend,
     [SC_OP_ATTENTION] = &cuda_op_attention,
     [SC_OP_SELECT_ROW] = &cuda_op_select_row,
     [SC_OP_L2_NORMALIZE] = &cuda_op_l2_normalize,
@@ -159,10 +160,7 @@ sc_status cuda_blas(cuda_device *d)
 static sc_status cuda_supports(const sc_device *d, const sc_op_node *n)
 {
     (void)d;
-    const bool newer = (n->op == SC_OP_ATTENTION && n->n_in > 1) ||
-                       (n->op == SC_OP_EMBED && n->n_params > 2) ||
-                       (n->op == SC_OP_SELECT_ROW && n->n_in < 2);
-    if (ops[n->op] == NULL || newer)
+    if (ops[n->op] == NULL || (n->op == SC_OP_ATTENTION && n->n_in > 1))
         return sc_fail(SC_EUNSUPPORTED, "cuda: this op has no kernel in this build");
     return SC_OK;
 }

@@ -142,13 +142,22 @@ int sc_cuda_layer_norm_back_params(void *stream, sc_cuda_in x, sc_cuda_in dy, co
 int sc_cuda_column_sum(void *stream, sc_cuda_in x, float *out, int64_t rows, int width);
 
 /* ---- text.cu ---- */
+/* types: a row added everywhere, or NULL */
 int sc_cuda_embed(void *stream, const int32_t *tokens, const float *table, const float *positions,
-                  float *y, int64_t texts, int length, int width, int vocabulary, int *fault);
+                  const float *types, float *y, int64_t texts, int length, int width,
+                  int vocabulary, int *fault);
 /* Adds to dtable's rows, which the caller zeroed; overwrites dpositions [context][width]. NULL: not
  * wanted. */
 int sc_cuda_embed_back(void *stream, const int32_t *tokens, const float *dy, float *dtable,
                        float *dpositions, int64_t texts, int length, int width, int vocabulary,
                        int context);
+/* x [texts][length][step], of which `width` numbers count; y, dy [texts][length + 1][width]. What
+ * is behind the width of dx gets 0; dx.p, dfirst, dpositions may be NULL. */
+int sc_cuda_prepend(void *stream, sc_cuda_in x, const float *first, const float *positions,
+                    float *y, int64_t texts, int length, int width, int step);
+int sc_cuda_prepend_back(void *stream, const float *dy, sc_cuda_out dx, float *dfirst,
+                         float *dpositions, int64_t texts, int length, int width, int step);
+/* index NULL: row 0 of every text */
 int sc_cuda_select_row(void *stream, sc_cuda_in x, const int32_t *index, sc_cuda_out y,
                        int64_t texts, int length, int width, int *fault);
 int sc_cuda_select_row_back(void *stream, sc_cuda_in dy, const int32_t *index, sc_cuda_out dx,

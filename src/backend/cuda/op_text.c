@@ -1,20 +1,27 @@
-/* Ops of the text tower and the loss: embed, select_row, attention, superclip_loss. */
+/* Ops of token sequences and the loss: embed, prepend, select_row, attention, superclip_loss. */
 #include "cuda.h"
 
 /* ---- embed ---- */
-static sc_status embed_memory(cuda_device *d, const sc_op_node *n, size_t *saved, size_t *scratch)
-{
-    (void)d, (void)saved, (void)scratch;
-    if (n->n_params > 2)
-        return sc_fail(SC_EUNSUPPORTED, "cuda: embed with types has no kernel in this build");
-    return SC_OK;
-}
 static sc_status embed_forward(cuda_device *d, const sc_op_node *n)
 {
     return cuda_check(sc_cuda_embed(d->stream, n->in[0].data, n->params[0].value,
-                                    n->params[1].value, n->out[0].data, n->in[0].desc.shape.d[0],
+                                    n->params[1].value, n->n_params > 2 ? n->params[2].value : NULL,
+                                    n->out[0].data, n->in[0].desc.shape.d[0],
                                     (int)n->in[0].desc.shape.d[1], cuda_width(&n->out[0].desc),
                                     (int)n->params[0].desc.shape.d[0], &d->faults[FAULT_EMBED]),
+                      "embed");
+}
+/* Row 0 is added everywhere; the others never. */
+static sc_status types_backward(cuda_device *d, const sc_op_node *n)
+{
+    const sc_node_param *types = &n->params[2];
+    if (types->grad == NULL)
+        return SC_OK;
+    CUDA_TRY(sc_cuda_zero(d->stream, types->grad,
+                          cuda_param_elements(&d->head, &types->desc) * sizeof(float)),
+             "embed");
+    return cuda_check(sc_cuda_column_sum(d->stream, cuda_grad_in(d, &n->out[0]), types->grad,
+                                         cuda_rows(&n->out[0].desc), cuda_width(&n->out[0].desc)),
                       "embed");
 }
 static sc_status embed_backward(cuda_device *d, const sc_op_node *n)
@@ -24,6 +31,8 @@ static sc_status embed_backward(cuda_device *d, const sc_op_node *n)
         CUDA_TRY(sc_cuda_zero(d->stream, table->grad,
                               cuda_param_elements(&d->head, &table->desc) * sizeof(float)),
                  "embed");
+    if (n->n_params > 2)
+        SC_TRY(types_backward(d, n));
     return cuda_check(sc_cuda_embed_back(d->stream, n->in[0].data, n->out[0].grad, table->grad,
                                          n->params[1].grad, n->in[0].desc.shape.d[0],
                                          (int)n->in[0].desc.shape.d[1], cuda_width(&n->out[0].desc),
@@ -31,20 +40,46 @@ static sc_status embed_backward(cuda_device *d, const sc_op_node *n)
                                          (int)n->params[1].desc.shape.d[0]),
                       "embed");
 }
-const cuda_op cuda_op_embed = {embed_memory, embed_forward, embed_backward, NULL};
+const cuda_op cuda_op_embed = {NULL, embed_forward, embed_backward, NULL};
+
+/* ---- prepend: the rows of x are a sequence's, or an image's pixels, which lie as rows too ---- */
+typedef struct prepend_shape {
+    int64_t texts;
+    int length, width, step; /* step: from row to row of x */
+} prepend_shape;
+static prepend_shape prepend_of(const sc_op_node *n)
+{
+    const int64_t *y = n->out[0].desc.shape.d;
+    const bool image = cuda_image(&n->in[0].desc);
+    return (prepend_shape){y[0], (int)y[1] - 1, (int)y[2], (int)(image ? cuda_round8(y[2]) : y[2])};
+}
+static sc_status prepend_forward(cuda_device *d, const sc_op_node *n)
+{
+    const prepend_shape s = prepend_of(n);
+    return cuda_check(sc_cuda_prepend(d->stream, cuda_in(d, &n->in[0]), n->params[0].value,
+                                      n->params[1].value, n->out[0].data, s.texts, s.length,
+                                      s.width, s.step),
+                      "prepend");
+}
+static sc_status prepend_backward(cuda_device *d, const sc_op_node *n)
+{
+    const prepend_shape s = prepend_of(n);
+    return cuda_check(sc_cuda_prepend_back(d->stream, n->out[0].grad, cuda_grad_out(d, &n->in[0]),
+                                           n->params[0].grad, n->params[1].grad, s.texts, s.length,
+                                           s.width, s.step),
+                      "prepend");
+}
+const cuda_op cuda_op_prepend = {NULL, prepend_forward, prepend_backward, NULL};
 
 /* ---- select_row ---- */
-static sc_status select_memory(cuda_device *d, const sc_op_node *n, size_t *saved, size_t *scratch)
+static const int32_t *select_index(const sc_op_node *n)
 {
-    (void)d, (void)saved, (void)scratch;
-    if (n->n_in != 2)
-        return sc_fail(SC_EUNSUPPORTED, "cuda: select_row of row 0 has no kernel in this build");
-    return SC_OK;
+    return n->n_in > 1 ? n->in[1].data : NULL;
 }
 static sc_status select_forward(cuda_device *d, const sc_op_node *n)
 {
     const int64_t *x = n->in[0].desc.shape.d;
-    return cuda_check(sc_cuda_select_row(d->stream, cuda_in(d, &n->in[0]), n->in[1].data,
+    return cuda_check(sc_cuda_select_row(d->stream, cuda_in(d, &n->in[0]), select_index(n),
                                          cuda_out(d, &n->out[0]), x[0], (int)x[1], (int)x[2],
                                          &d->faults[FAULT_SELECT]),
                       "select_row");
@@ -54,12 +89,12 @@ static sc_status select_backward(cuda_device *d, const sc_op_node *n)
     const int64_t *x = n->in[0].desc.shape.d;
     if (n->in[0].grad == NULL)
         return SC_OK;
-    return cuda_check(sc_cuda_select_row_back(d->stream, cuda_grad_in(d, &n->out[0]), n->in[1].data,
-                                              cuda_grad_out(d, &n->in[0]), x[0], (int)x[1],
-                                              (int)x[2]),
+    return cuda_check(sc_cuda_select_row_back(d->stream, cuda_grad_in(d, &n->out[0]),
+                                              select_index(n), cuda_grad_out(d, &n->in[0]), x[0],
+                                              (int)x[1], (int)x[2]),
                       "select_row");
 }
-const cuda_op cuda_op_select_row = {select_memory, select_forward, select_backward, NULL};
+const cuda_op cuda_op_select_row = {NULL, select_forward, select_backward, NULL};
 
 /* ---- attention: saved = log-sum-exps [T][heads][L] ---- */
 static sc_cuda_attention attention_of(const sc_op_node *n)

@@ -1,4 +1,4 @@
-/* Reading rows by an index: embed and select_row. An index outside its range is told by its place
+/* Rows of texts: embed, prepend and select_row. An index outside its range is told by its place
  * in `fault`, and reads row 0.
  */
 #include "device.cuh"
@@ -17,14 +17,14 @@ __device__ __forceinline__ int checked(int index, int count, int64_t at, int *fa
 /* grid texts * length */
 __global__ void __launch_bounds__(THREADS)
     embed_kernel(const int32_t *__restrict__ tokens, const float *__restrict__ table,
-                 const float *__restrict__ positions, float *__restrict__ y, int length, int width,
-                 int vocabulary, int *fault)
+                 const float *__restrict__ positions, const float *__restrict__ types,
+                 float *__restrict__ y, int length, int width, int vocabulary, int *fault)
 {
     const int64_t at = blockIdx.x, position = at % length;
     const int token = checked(tokens[at], vocabulary, at, fault);
     for (int e = static_cast<int>(threadIdx.x); e < width; e += THREADS)
-        y[at * width + e] =
-            table[static_cast<int64_t>(token) * width + e] + positions[position * width + e];
+        y[at * width + e] = table[static_cast<int64_t>(token) * width + e] +
+                            positions[position * width + e] + (types != nullptr ? types[e] : 0.0f);
 }
 
 /* A block a token's place. The first place of a token takes all of them, in their order; the others
@@ -68,12 +68,38 @@ __global__ void __launch_bounds__(THREADS)
     }
 }
 
+/* grid texts * (length + 1) */
+template <typename X>
+__global__ void __launch_bounds__(THREADS)
+    prepend_kernel(const X *__restrict__ x, const float *__restrict__ first,
+                   const float *__restrict__ positions, float *__restrict__ y, int length,
+                   int width, int step)
+{
+    const int64_t at = blockIdx.x, position = at % (length + 1);
+    const int64_t row = at / (length + 1) * length + position - 1;
+    for (int e = static_cast<int>(threadIdx.x); e < width; e += THREADS)
+        y[at * width + e] = positions[position * width + e] +
+                            (position == 0 ? first[e] : sc_get(x, row * step + e));
+}
+/* grid texts * length; numbers behind a row's width get 0 */
+template <typename X>
+__global__ void __launch_bounds__(THREADS)
+    prepend_back_kernel(const float *__restrict__ dy, X *dx, bool add, int length, int width,
+                        int step)
+{
+    const int64_t row = blockIdx.x, from = row / length * (length + 1) + row % length + 1;
+    for (int e = static_cast<int>(threadIdx.x); e < step; e += THREADS)
+        sc_emit1(dx, row * step + e, e < width ? dy[from * width + e] : 0.0f, add);
+}
+
+/* No index: row 0. */
 template <typename X, typename Y>
 __global__ void __launch_bounds__(THREADS)
     select_kernel(const X *__restrict__ x, const int32_t *__restrict__ index, Y *y, bool add,
                   int length, int width, int *fault)
 {
-    const int64_t t = blockIdx.x, row = t * length + checked(index[t], length, t, fault);
+    const int64_t t = blockIdx.x;
+    const int64_t row = t * length + (index != nullptr ? checked(index[t], length, t, fault) : 0);
     for (int e = static_cast<int>(threadIdx.x); e < width; e += THREADS)
         sc_emit1(y, t * width + e, sc_get(x, row * width + e), add);
 }
@@ -84,7 +110,7 @@ __global__ void __launch_bounds__(THREADS)
                        int length, int width)
 {
     const int64_t row = blockIdx.x, t = row / length;
-    const bool chosen = row % length == index[t];
+    const bool chosen = row % length == (index != nullptr ? index[t] : 0);
     if (add && !chosen)
         return;
     for (int e = static_cast<int>(threadIdx.x); e < width; e += THREADS)
@@ -92,13 +118,14 @@ __global__ void __launch_bounds__(THREADS)
 }
 
 extern "C" int sc_cuda_embed(void *stream, const int32_t *tokens, const float *table,
-                             const float *positions, float *y, int64_t texts, int length, int width,
-                             int vocabulary, int *fault)
+                             const float *positions, const float *types, float *y, int64_t texts,
+                             int length, int width, int vocabulary, int *fault)
 {
     if (texts * length <= 0)
         return 0;
     SC_LAUNCH(embed_kernel, static_cast<unsigned>(texts * length), THREADS, 0,
-              sc_cuda_queue(stream), tokens, table, positions, y, length, width, vocabulary, fault);
+              sc_cuda_queue(stream), tokens, table, positions, types, y, length, width, vocabulary,
+              fault);
     return sc_launched();
 }
 extern "C" int sc_cuda_embed_back(void *stream, const int32_t *tokens, const float *dy,
@@ -116,6 +143,39 @@ extern "C" int sc_cuda_embed_back(void *stream, const int32_t *tokens, const flo
         return failed;
     SC_LAUNCH(positions_kernel, static_cast<unsigned>(context), THREADS, 0, sc_cuda_queue(stream),
               dy, dpositions, texts, length, width);
+    return sc_launched();
+}
+extern "C" int sc_cuda_prepend(void *stream, sc_cuda_in x, const float *first,
+                               const float *positions, float *y, int64_t texts, int length,
+                               int width, int step)
+{
+    if (texts <= 0)
+        return 0;
+    SC_FOR_TYPE(x.type, X,
+                SC_LAUNCH((prepend_kernel<X>), static_cast<unsigned>(texts * (length + 1)), THREADS,
+                          0, sc_cuda_queue(stream), static_cast<const X *>(x.p), first, positions,
+                          y, length, width, step));
+    return sc_launched();
+}
+extern "C" int sc_cuda_prepend_back(void *stream, const float *dy, sc_cuda_out dx, float *dfirst,
+                                    float *dpositions, int64_t texts, int length, int width,
+                                    int step)
+{
+    if (dx.p != nullptr && texts * length > 0)
+        SC_FOR_TYPE(dx.type, X,
+                    SC_LAUNCH((prepend_back_kernel<X>), static_cast<unsigned>(texts * length),
+                              THREADS, 0, sc_cuda_queue(stream), dy, static_cast<X *>(dx.p), dx.add,
+                              length, width, step));
+    int failed = sc_launched();
+    if (failed == 0 && dfirst != nullptr) {
+        SC_LAUNCH(positions_kernel, 1, THREADS, 0, sc_cuda_queue(stream), dy, dfirst, texts,
+                  length + 1, width);
+        failed = sc_launched();
+    }
+    if (failed != 0 || dpositions == nullptr)
+        return failed;
+    SC_LAUNCH(positions_kernel, static_cast<unsigned>(length + 1), THREADS, 0,
+              sc_cuda_queue(stream), dy, dpositions, texts, length + 1, width);
     return sc_launched();
 }
 extern "C" int sc_cuda_select_row(void *stream, sc_cuda_in x, const int32_t *index, sc_cuda_out y,
