@@ -16,8 +16,14 @@
 #include "peers.h"
 #include "superclip/backend.h"
 
-enum { CUDA_FAULTS = 4 };
-typedef enum cuda_fault { FAULT_AUGMENT, FAULT_EMBED, FAULT_SELECT, FAULT_LOSS } cuda_fault;
+enum { CUDA_FAULTS = 5 };
+typedef enum cuda_fault {
+    FAULT_AUGMENT,
+    FAULT_EMBED,
+    FAULT_SELECT,
+    FAULT_ATTENTION,
+    FAULT_LOSS
+} cuda_fault;
 
 typedef struct cuda_device {
     sc_device head;

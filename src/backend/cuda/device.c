@@ -160,7 +160,7 @@ sc_status cuda_blas(cuda_device *d)
 static sc_status cuda_supports(const sc_device *d, const sc_op_node *n)
 {
     (void)d;
-    if (ops[n->op] == NULL || (n->op == SC_OP_ATTENTION && n->n_in > 1))
+    if (ops[n->op] == NULL)
         return sc_fail(SC_EUNSUPPORTED, "cuda: this op has no kernel in this build");
     return SC_OK;
 }
@@ -243,6 +243,7 @@ static sc_status cuda_sync(sc_device *head)
         [FAULT_AUGMENT] = "augment: the draws of row %d leave the image",
         [FAULT_EMBED] = "embed: the token of element %d is not in the vocabulary",
         [FAULT_SELECT] = "select_row: the row of text %d does not exist",
+        [FAULT_ATTENTION] = "attention: the last position of text %d is not in the text",
         [FAULT_LOSS] = "superclip_loss: the label of row %d is no class"};
     cuda_device *d = (cuda_device *)head;
     int faults[CUDA_FAULTS] = {0};

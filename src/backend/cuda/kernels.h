@@ -184,6 +184,24 @@ int sc_cuda_attention_run(void *stream, const sc_cuda_attention *a, sc_cuda_in q
 int sc_cuda_attention_back(void *stream, const sc_cuda_attention *a, sc_cuda_in qkv, sc_cuda_in dy,
                            const float *lse, sc_cuda_out dqkv);
 
+/* ---- attention_full.cu: every position that counts sees all that count; any length ----
+ * q, k, v, y and their gradients [T][L][W]; width / heads <= SC_CUDA_MAX_HEAD */
+typedef struct sc_cuda_full_attention {
+    int64_t texts;
+    int length, width, heads;
+    sc_cuda_type type; /* of x and its gradients */
+    const void *x[3];  /* q, k, v */
+    const int32_t
+        *last;    /* [T] the last position that counts, those behind it give 0; NULL: all do */
+    float *lse;   /* [T][heads][L], kept for backward */
+    float *delta; /* work of backward: [T][heads][L] */
+    int *fault;   /* 1 + the largest text whose `last` is no position */
+} sc_cuda_full_attention;
+int sc_cuda_full_attention_run(void *stream, const sc_cuda_full_attention *a, sc_cuda_out y);
+/* the p of dx may be NULL */
+int sc_cuda_full_attention_back(void *stream, const sc_cuda_full_attention *a, sc_cuda_in dy,
+                                const sc_cuda_out dx[3]);
+
 /* ---- loss.cu: superclip_loss as a function of g = x.t [B, C] ---- */
 typedef struct sc_cuda_loss {
     int64_t rows, classes, width;

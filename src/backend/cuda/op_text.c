@@ -96,41 +96,74 @@ static sc_status select_backward(cuda_device *d, const sc_op_node *n)
 }
 const cuda_op cuda_op_select_row = {NULL, select_forward, select_backward, NULL};
 
-/* ---- attention: saved = log-sum-exps [T][heads][L] ---- */
-static sc_cuda_attention attention_of(const sc_op_node *n)
+/* ---- attention: saved = log-sum-exps [T][heads][L]; causal over one input, else over all ---- */
+static size_t attention_bytes(const sc_op_node *n)
+{
+    const int64_t *y = n->out[0].desc.shape.d;
+    return (size_t)(y[0] * n->attrs.heads * y[1]) * sizeof(float);
+}
+static sc_cuda_attention causal_of(const sc_op_node *n)
 {
     const int64_t *y = n->out[0].desc.shape.d;
     return (sc_cuda_attention){y[0], (int)y[1], (int)y[2], n->attrs.heads};
 }
+static sc_cuda_full_attention full_of(const cuda_device *d, const sc_op_node *n)
+{
+    const int64_t *y = n->out[0].desc.shape.d;
+    return (sc_cuda_full_attention){.texts = y[0],
+                                    .length = (int)y[1],
+                                    .width = (int)y[2],
+                                    .heads = n->attrs.heads,
+                                    .type = cuda_type(d, &n->in[0].desc),
+                                    .x = {n->in[0].data, n->in[1].data, n->in[2].data},
+                                    .last = n->n_in > 3 ? n->in[3].data : NULL,
+                                    .lse = n->saved,
+                                    .delta = n->scratch,
+                                    .fault = &d->faults[FAULT_ATTENTION]};
+}
 static sc_status attention_memory(cuda_device *d, const sc_op_node *n, size_t *saved,
                                   size_t *scratch)
 {
-    const sc_cuda_attention a = attention_of(n);
+    const int length = (int)n->out[0].desc.shape.d[1];
+    const int head = cuda_width(&n->out[0].desc) / n->attrs.heads;
     (void)d;
-    (void)scratch;
-    if (n->n_in != 1)
-        return sc_fail(SC_EUNSUPPORTED,
-                       "cuda: attention without a causal mask has no kernel in this build");
-    if (a.length > SC_CUDA_MAX_LENGTH || a.width / a.heads > SC_CUDA_MAX_HEAD)
-        return sc_fail(SC_EUNSUPPORTED,
-                       "cuda: attention over %d tokens with heads of %d: at most "
-                       "%d and %d",
-                       a.length, a.width / a.heads, SC_CUDA_MAX_LENGTH, SC_CUDA_MAX_HEAD);
-    *saved = (size_t)a.texts * (size_t)a.heads * (size_t)a.length * sizeof(float);
+    if (head > SC_CUDA_MAX_HEAD)
+        return sc_fail(SC_EUNSUPPORTED, "cuda: attention with heads of %d: at most %d", head,
+                       SC_CUDA_MAX_HEAD);
+    if (n->n_in == 1 && length > SC_CUDA_MAX_LENGTH)
+        return sc_fail(SC_EUNSUPPORTED, "cuda: causal attention over %d tokens: at most %d", length,
+                       SC_CUDA_MAX_LENGTH);
+    *saved = attention_bytes(n);
+    *scratch = n->n_in > 1 ? attention_bytes(n) : 0;
     return SC_OK;
 }
 static sc_status attention_forward(cuda_device *d, const sc_op_node *n)
 {
-    const sc_cuda_attention a = attention_of(n);
+    if (n->n_in > 1) {
+        const sc_cuda_full_attention a = full_of(d, n);
+        return cuda_check(sc_cuda_full_attention_run(d->stream, &a, cuda_out(d, &n->out[0])),
+                          "attention");
+    }
+    const sc_cuda_attention a = causal_of(n);
     return cuda_check(sc_cuda_attention_run(d->stream, &a, cuda_in(d, &n->in[0]),
                                             cuda_out(d, &n->out[0]), n->saved),
                       "attention");
 }
+static sc_status full_backward(cuda_device *d, const sc_op_node *n)
+{
+    const sc_cuda_full_attention a = full_of(d, n);
+    const sc_cuda_out dx[3] = {cuda_grad_out(d, &n->in[0]), cuda_grad_out(d, &n->in[1]),
+                               cuda_grad_out(d, &n->in[2])};
+    return cuda_check(sc_cuda_full_attention_back(d->stream, &a, cuda_grad_in(d, &n->out[0]), dx),
+                      "attention");
+}
 static sc_status attention_backward(cuda_device *d, const sc_op_node *n)
 {
-    const sc_cuda_attention a = attention_of(n);
+    if (n->n_in > 1)
+        return full_backward(d, n);
     if (n->in[0].grad == NULL)
         return SC_OK;
+    const sc_cuda_attention a = causal_of(n);
     return cuda_check(sc_cuda_attention_back(d->stream, &a, cuda_in(d, &n->in[0]),
                                              cuda_grad_in(d, &n->out[0]), n->saved,
                                              cuda_grad_out(d, &n->in[0])),
