@@ -4,8 +4,8 @@
 
 Needs a finished build with tests, and for the comparisons a python3 with torch, torchvision, scikit-learn and
 Pillow < 13 (the one that runs this). Both programs run in turn in every round and the medians of the rounds count, but
-a busy machine still shows: close other programs first. The speed rows take under a quarter of an hour on two cores,
-the exact ones about as long; --quick takes one round, fewer steps and no torch.compile.
+a busy machine still shows: close other programs first. The speed rows take about half an hour on two cores,
+the exact ones half of that; --quick takes one round, fewer steps and no torch.compile.
 """
 import argparse
 import os
