@@ -1,8 +1,8 @@
-/* Every row of the op table that has kernels, on the CUDA backend over the shim, against `ref`:
- * forward, backward, accumulating and in evaluation, fp32 and bf16, with the tolerances of the CPU
- * backend (tests/backend/test_ops.c says why). Threads and blocks in ascending and descending order
- * give the same bytes: no result depends on who comes first. Convolutions and products run on what
- * stands in for cuDNN and cuBLASLt.
+/* Every row of the op table but those listed as refused, on the CUDA backend over the shim, against
+ * `ref`: forward, backward, accumulating and in evaluation, fp32 and bf16, with the tolerances of
+ * the CPU backend (tests/backend/test_ops.c says why). Threads and blocks in ascending and
+ * descending order give the same bytes: no result depends on who comes first. Convolutions and
+ * products run on what stands in for cuDNN and cuBLASLt.
  */
 #include "cuda.h"
 #include "harness.h"
@@ -20,10 +20,10 @@ static double tolerance(sc_precision_mode p)
     return p == SC_FP32 ? 4e-6 : 1.2e-2;
 }
 
-/* An op without kernels yet: the CPU has to do. */
-static bool missing(sc_status s)
+/* What this backend has no kernel for, and has to say so: channels that are no multiple of 8. */
+static bool refused(const op_case *c)
 {
-    return s == SC_EUNSUPPORTED && strstr(sc_message(), "no kernel in this build") != NULL;
+    return strcmp(c->name, "channel_norm odd exact") == 0;
 }
 
 static void compare(const op_case *c, const char *mode, const char *what, int i, const double *got,
@@ -51,16 +51,17 @@ static void run_or_fail(const op_case *c, const case_run *how, case_result *r)
         fail_msg("%s on %s: %s: %s", c->name, how->backend->name, sc_status_name(s), sc_message());
 }
 
-/* False: the op has no kernels. */
-static bool against_ref(const op_case *c, case_run how, const char *mode)
+static void against_ref(const op_case *c, case_run how, const char *mode)
 {
     case_result got, turned, want;
     double tol = tolerance(how.precision);
     how.backend = sc_backend_cuda();
     const sc_status status = run_case(c, &how, &got);
-    if (missing(status)) {
+    if (refused(c)) {
+        assert_int_equal(status, SC_EUNSUPPORTED);
+        assert_non_null(strstr(sc_message(), "no kernel in this build"));
         case_result_free(&got);
-        return false;
+        return;
     }
     if (status != SC_OK)
         fail_msg("%s (%s): %s: %s", c->name, mode, sc_status_name(status), sc_message());
@@ -89,22 +90,15 @@ static bool against_ref(const op_case *c, case_run how, const char *mode)
     case_result_free(&got);
     case_result_free(&turned);
     case_result_free(&want);
-    return true;
 }
 
 static void all_modes(sc_precision_mode precision)
 {
     size_t count;
     const op_case *c = op_cases(&count);
-    bool left_out[SC_OP_COUNT] = {false};
     for (size_t i = 0; i < count; i++) {
         case_run how = {.precision = precision, .threads = 1, .training = true, .backward = true};
-        if (!against_ref(&c[i], how, "training")) {
-            if (!left_out[c[i].op])
-                print_message("no kernels yet: %s\n", c[i].name);
-            left_out[c[i].op] = true;
-            continue;
-        }
+        against_ref(&c[i], how, "training");
         how.accumulate = true;
         against_ref(&c[i], how, "accumulating");
         how.training = how.backward = how.accumulate = false;
@@ -218,7 +212,7 @@ static void test_larger(void **state)
                             .threads = 1,
                             .training = true,
                             .backward = true};
-            assert_true(against_ref(&larger[i], how, "training"));
+            against_ref(&larger[i], how, "training");
         }
 }
 
