@@ -127,17 +127,17 @@ int sc_cuda_multiply(void *stream, sc_cuda_activation f, sc_cuda_in a, sc_cuda_i
 int sc_cuda_multiply_back(void *stream, sc_cuda_activation f, sc_cuda_in dy, sc_cuda_in a,
                           sc_cuda_in b, sc_cuda_out da, sc_cuda_out db, int64_t count);
 
-/* ---- layer_norm.cu: rows of `width` ---- */
+/* ---- layer_norm.cu: rows of `width`, `pitch` apart; elements between stay or become 0 ---- */
 int sc_cuda_layer_norm(void *stream, sc_cuda_in x, sc_cuda_out y, const float *weight,
                        const float *bias, float eps, float *mean, float *rstd, int64_t rows,
-                       int width);
+                       int width, int pitch);
 int sc_cuda_layer_norm_back(void *stream, sc_cuda_in x, sc_cuda_in dy, sc_cuda_out dx,
                             const float *weight, const float *mean, const float *rstd, int64_t rows,
-                            int width);
+                            int width, int pitch);
 /* dweight, dbias may be NULL. */
 int sc_cuda_layer_norm_back_params(void *stream, sc_cuda_in x, sc_cuda_in dy, const float *mean,
                                    const float *rstd, float *dweight, float *dbias, int64_t rows,
-                                   int width);
+                                   int width, int pitch);
 /* out[e] = sum over rows of x[row][e]: a bias' gradient */
 int sc_cuda_column_sum(void *stream, sc_cuda_in x, float *out, int64_t rows, int width);
 

@@ -1,5 +1,6 @@
 /* layer_norm: a warp a row, which stays in the first-level cache between the passes over it; and
- * the sums down columns that its parameters and every bias need.
+ * the sums down columns that its parameters and every bias need. Rows lie `pitch` elements apart;
+ * what is between width and pitch is 0.
  */
 #include "device.cuh"
 
@@ -16,17 +17,23 @@ __device__ __forceinline__ int64_t row_of_warp(void)
     return static_cast<int64_t>(blockIdx.x) * WARPS + threadIdx.x / SC_WARP;
 }
 
+template <typename Y> __device__ __forceinline__ void clear_padding(Y *row, int width, int pitch)
+{
+    for (int i = width + static_cast<int>(threadIdx.x % SC_WARP); i < pitch; i += SC_WARP)
+        sc_put(row, i, 0.0f);
+}
+
 template <int V, typename X, typename Y>
 __global__ void __launch_bounds__(WARPS *SC_WARP)
     norm_kernel(const X *__restrict__ x, Y *y, bool add, const float *__restrict__ weight,
                 const float *__restrict__ bias, float eps, float *mean, float *rstd, int64_t rows,
-                int width)
+                int width, int pitch)
 {
     const int64_t row = row_of_warp();
     if (row >= rows)
         return;
-    x += row * width;
-    y += row * width;
+    x += row * pitch;
+    y += row * pitch;
     float sum = 0.0f, m2 = 0.0f, left = 0.0f;
     across<V>(width, [&](int i) {
         const sc_vec<V> v = sc_load<V>(x, i);
@@ -53,6 +60,7 @@ __global__ void __launch_bounds__(WARPS *SC_WARP)
             v.v[k] = (v.v[k] - m) * s * w.v[k] + b.v[k];
         sc_emit<V>(y, i, v, add);
     });
+    clear_padding(y, width, pitch);
     if (threadIdx.x % SC_WARP == 0) {
         mean[row] = m;
         rstd[row] = s;
@@ -63,14 +71,14 @@ template <int V, typename X, typename D, typename Y>
 __global__ void __launch_bounds__(WARPS *SC_WARP)
     norm_back_kernel(const X *__restrict__ x, const D *__restrict__ dy, Y *dx, bool add,
                      const float *__restrict__ weight, const float *__restrict__ mean,
-                     const float *__restrict__ rstd, int64_t rows, int width)
+                     const float *__restrict__ rstd, int64_t rows, int width, int pitch)
 {
     const int64_t row = row_of_warp();
     if (row >= rows)
         return;
-    x += row * width;
-    dy += row * width;
-    dx += row * width;
+    x += row * pitch;
+    dy += row * pitch;
+    dx += row * pitch;
     const float m = mean[row], s = rstd[row];
     float sum = 0.0f, dot = 0.0f;
     across<V>(width, [&](int i) {
@@ -90,6 +98,7 @@ __global__ void __launch_bounds__(WARPS *SC_WARP)
             v.v[k] = s * (g.v[k] * w.v[k] - sum - (v.v[k] - m) * s * dot);
         sc_emit<V>(dx, i, v, add);
     });
+    clear_padding(dx, width, pitch);
 }
 
 /* The sum over the LANES rows of a block's (COLUMNS, LANES) threads; row 0 gets it. */
@@ -110,15 +119,15 @@ template <typename X, typename D>
 __global__ void __launch_bounds__(COLUMNS *LANES)
     params_kernel(const X *__restrict__ x, const D *__restrict__ dy, const float *__restrict__ mean,
                   const float *__restrict__ rstd, float *dweight, float *dbias, int64_t rows,
-                  int width)
+                  int width, int pitch)
 {
     SC_SHARED(float, slot, COLUMNS *LANES);
     const int e = static_cast<int>(blockIdx.x * COLUMNS + threadIdx.x);
     float dw = 0.0f, db = 0.0f;
     if (e < width)
         for (int64_t r = threadIdx.y; r < rows; r += LANES) {
-            const float g = sc_get(dy, r * width + e);
-            dw += g * ((sc_get(x, r * width + e) - mean[r]) * rstd[r]);
+            const float g = sc_get(dy, r * pitch + e);
+            dw += g * ((sc_get(x, r * pitch + e) - mean[r]) * rstd[r]);
             db += g;
         }
     dw = down(dw, slot);
@@ -156,7 +165,7 @@ static unsigned column_blocks(int width)
 
 extern "C" int sc_cuda_layer_norm(void *stream, sc_cuda_in x, sc_cuda_out y, const float *weight,
                                   const float *bias, float eps, float *mean, float *rstd,
-                                  int64_t rows, int width)
+                                  int64_t rows, int width, int pitch)
 {
     if (rows <= 0)
         return 0;
@@ -166,7 +175,7 @@ extern "C" int sc_cuda_layer_norm(void *stream, sc_cuda_in x, sc_cuda_out y, con
                             SC_LAUNCH((norm_kernel<V, X, Y>), row_blocks(rows), WARPS *SC_WARP, 0, \
                                       sc_cuda_queue(stream), static_cast<const X *>(x.p),          \
                                       static_cast<Y *>(y.p), y.add, weight, bias, eps, mean, rstd, \
-                                      rows, width)))
+                                      rows, width, pitch)))
     if (width % 8 == 0)
         RUN(8);
     else
@@ -176,7 +185,7 @@ extern "C" int sc_cuda_layer_norm(void *stream, sc_cuda_in x, sc_cuda_out y, con
 }
 extern "C" int sc_cuda_layer_norm_back(void *stream, sc_cuda_in x, sc_cuda_in dy, sc_cuda_out dx,
                                        const float *weight, const float *mean, const float *rstd,
-                                       int64_t rows, int width)
+                                       int64_t rows, int width, int pitch)
 {
     if (rows <= 0)
         return 0;
@@ -189,7 +198,7 @@ extern "C" int sc_cuda_layer_norm_back(void *stream, sc_cuda_in x, sc_cuda_in dy
                                           WARPS *SC_WARP, 0, sc_cuda_queue(stream),             \
                                           static_cast<const X *>(x.p),                          \
                                           static_cast<const D *>(dy.p), static_cast<Y *>(dx.p), \
-                                          dx.add, weight, mean, rstd, rows, width))))
+                                          dx.add, weight, mean, rstd, rows, width, pitch))))
     if (width % 8 == 0)
         RUN(8);
     else
@@ -199,14 +208,14 @@ extern "C" int sc_cuda_layer_norm_back(void *stream, sc_cuda_in x, sc_cuda_in dy
 }
 extern "C" int sc_cuda_layer_norm_back_params(void *stream, sc_cuda_in x, sc_cuda_in dy,
                                               const float *mean, const float *rstd, float *dweight,
-                                              float *dbias, int64_t rows, int width)
+                                              float *dbias, int64_t rows, int width, int pitch)
 {
     SC_FOR_TYPE(x.type, X,
                 SC_FOR_TYPE(dy.type, D,
                             SC_LAUNCH((params_kernel<X, D>), column_blocks(width),
                                       dim3(COLUMNS, LANES), 0, sc_cuda_queue(stream),
                                       static_cast<const X *>(x.p), static_cast<const D *>(dy.p),
-                                      mean, rstd, dweight, dbias, rows, width)));
+                                      mean, rstd, dweight, dbias, rows, width, pitch)));
     return sc_launched();
 }
 extern "C" int sc_cuda_column_sum(void *stream, sc_cuda_in x, float *out, int64_t rows, int width)

@@ -63,36 +63,33 @@ static float *rstd_of(const sc_op_node *n)
 static sc_status norm_memory(cuda_device *d, const sc_op_node *n, size_t *saved, size_t *scratch)
 {
     (void)d, (void)scratch;
-    if (n->in[0].desc.shape.d[1] % 8 != 0)
-        return sc_fail(SC_EUNSUPPORTED,
-                       "cuda: channel_norm over %lld channels, not a multiple of 8, has no kernel "
-                       "in this build",
-                       (long long)n->in[0].desc.shape.d[1]);
     *saved = 2 * cuda_align((size_t)pixel_rows(n) * sizeof(float));
     return SC_OK;
 }
 static sc_status norm_forward(cuda_device *d, const sc_op_node *n)
 {
+    const int width = (int)n->in[0].desc.shape.d[1];
     return cuda_check(sc_cuda_layer_norm(d->stream, cuda_in(d, &n->in[0]), cuda_out(d, &n->out[0]),
                                          n->params[0].value, n->params[1].value,
                                          (float)n->attrs.eps, n->saved, rstd_of(n), pixel_rows(n),
-                                         (int)n->in[0].desc.shape.d[1]),
+                                         width, (int)cuda_round8(width)),
                       "channel_norm");
 }
 static sc_status norm_backward(cuda_device *d, const sc_op_node *n)
 {
     const sc_cuda_in x = cuda_in(d, &n->in[0]), dy = cuda_grad_in(d, &n->out[0]);
     const int64_t rows = pixel_rows(n);
-    const int width = (int)n->in[0].desc.shape.d[1];
+    const int width = (int)n->in[0].desc.shape.d[1], pitch = (int)cuda_round8(width);
     if (n->in[0].grad != NULL)
         CUDA_TRY(sc_cuda_layer_norm_back(d->stream, x, dy, cuda_grad_out(d, &n->in[0]),
-                                         n->params[0].value, n->saved, rstd_of(n), rows, width),
+                                         n->params[0].value, n->saved, rstd_of(n), rows, width,
+                                         pitch),
                  "channel_norm");
     if (n->params[0].grad == NULL && n->params[1].grad == NULL)
         return SC_OK;
     return cuda_check(sc_cuda_layer_norm_back_params(d->stream, x, dy, n->saved, rstd_of(n),
                                                      n->params[0].grad, n->params[1].grad, rows,
-                                                     width),
+                                                     width, pitch),
                       "channel_norm");
 }
 const cuda_op cuda_op_channel_norm = {norm_memory, norm_forward, norm_backward, NULL};

@@ -73,10 +73,11 @@ static float *rstd_of(const sc_op_node *n)
 }
 static sc_status norm_forward(cuda_device *d, const sc_op_node *n)
 {
+    const int width = cuda_width(&n->in[0].desc);
     return cuda_check(sc_cuda_layer_norm(d->stream, cuda_in(d, &n->in[0]), cuda_out(d, &n->out[0]),
                                          n->params[0].value, n->params[1].value,
                                          (float)n->attrs.eps, n->saved, rstd_of(n),
-                                         cuda_rows(&n->in[0].desc), cuda_width(&n->in[0].desc)),
+                                         cuda_rows(&n->in[0].desc), width, width),
                       "layer_norm");
 }
 static sc_status norm_backward(cuda_device *d, const sc_op_node *n)
@@ -86,13 +87,14 @@ static sc_status norm_backward(cuda_device *d, const sc_op_node *n)
     const int width = cuda_width(&n->in[0].desc);
     if (n->in[0].grad != NULL)
         CUDA_TRY(sc_cuda_layer_norm_back(d->stream, x, dy, cuda_grad_out(d, &n->in[0]),
-                                         n->params[0].value, n->saved, rstd_of(n), rows, width),
+                                         n->params[0].value, n->saved, rstd_of(n), rows, width,
+                                         width),
                  "layer_norm");
     if (n->params[0].grad == NULL && n->params[1].grad == NULL)
         return SC_OK;
     return cuda_check(sc_cuda_layer_norm_back_params(d->stream, x, dy, n->saved, rstd_of(n),
                                                      n->params[0].grad, n->params[1].grad, rows,
-                                                     width),
+                                                     width, width),
                       "layer_norm");
 }
 const cuda_op cuda_op_layer_norm = {norm_memory, norm_forward, norm_backward, NULL};
