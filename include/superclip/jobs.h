@@ -66,8 +66,19 @@ typedef struct sc_machine {
     double flops;          /* one rank, sustained */
     double bandwidth;      /* bytes/s of a reduction between two ranks */
     double latency;        /* seconds a small collective between two ranks */
+    /* A rank that is a group of its own takes up to `slots` jobs at once (0: one). Each of n jobs there takes
+     * 1 + (n - 1) crowding times as long as alone, so that n of them are n / (1 + (n - 1) crowding) times as
+     * fast as one after another; 0 <= crowding < 1. */
+    int slots;
+    double crowding;
 } sc_machine;
-/* Seconds one job takes on a group of `ranks`. */
+enum { SC_MOST_SLOTS = 8 };
+/* What a GPU's jobs cost each other: 1.6 times the speed of one after another with five small ones, the middle of
+ * an estimate of 1.4 to 1.8 (from bytes and operations of ResNet-18 at batch 32; to be replaced by a measurement). */
+#define SC_GPU_CROWDING 0.53
+/* Jobs that a group of `ranks` takes at once: the machine's slots, or 1. */
+int sc_group_slots(const sc_machine *m, int ranks);
+/* Seconds one job takes on a group of `ranks`, without company. */
 double sc_job_seconds(const sc_job *job, const sc_machine *m, int ranks);
 
 typedef struct sc_plan {
@@ -78,7 +89,7 @@ typedef struct sc_plan {
     int order_count;
     int *group_of_rank; /* [ranks]; -1 idle */
     double makespan;
-    double *start, *seconds; /* [jobs] predicted */
+    double *start, *seconds; /* [jobs] predicted, with the company they will have */
 } sc_plan;
 /* The partition and order with the least predicted makespan among those considered (equal groups of
  * every size, and one mixed by greedy improvement); force_group > 0 fixes the group size. `second`,

@@ -38,6 +38,11 @@ double sc_job_seconds(const sc_job *job, const sc_machine *m, int ranks)
     return job->epochs * (flops / m->flops + network);
 }
 
+int sc_group_slots(const sc_machine *m, int ranks)
+{
+    return ranks == 1 && m->slots > 1 ? m->slots : 1;
+}
+
 void sc_split_rows(int64_t rows, int ranks, int64_t *share)
 {
     for (int r = 0; r < ranks; r++)

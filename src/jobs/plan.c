@@ -94,7 +94,8 @@ static sc_status make_plan(sc_costs *c, sc_partition *p, int count, sc_plan *pla
 
 static sc_status check(int count, const sc_machine *m, int force_group)
 {
-    if (count < 0 || m->ranks < 1 || !(m->flops > 0) || !(m->bandwidth > 0) || !(m->latency >= 0))
+    if (count < 0 || m->ranks < 1 || !(m->flops > 0) || !(m->bandwidth > 0) || !(m->latency >= 0) ||
+        m->slots < 0 || m->slots > SC_MOST_SLOTS || !(m->crowding >= 0 && m->crowding < 1))
         return sc_fail(SC_EINTERNAL, "the planner was given an impossible machine");
     if (force_group > m->ranks)
         return sc_fail(SC_EUSAGE, "--group-size %d is more than the %d ranks there are; lower it",

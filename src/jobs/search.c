@@ -50,10 +50,10 @@ static sc_status bound(sc_search *s, candidate *c)
     const double *b = sc_costs_seconds(&s->costs, c->size + (c->larger > 0));
     if (!a || !b)
         return SC_ENOMEM;
-    double sum = 0, longest = 0;
+    double sum = 0, longest = 0, crowd = sc_costs_throughput(&s->costs, c->size);
     for (int i = 0; i < s->costs.count; i++) {
         double t = a[i] < b[i] ? a[i] : b[i];
-        sum += t;
+        sum += a[i] / crowd < b[i] ? a[i] / crowd : b[i];
         longest = t > longest ? t : longest;
     }
     c->bound = sum / c->groups > longest ? sum / c->groups : longest;

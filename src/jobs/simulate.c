@@ -78,6 +78,12 @@ const int *sc_costs_queue(sc_costs *c, int size)
     return column->queue;
 }
 
+double sc_costs_throughput(const sc_costs *c, int size)
+{
+    int slots = sc_group_slots(c->machine, size);
+    return slots / (1 + (slots - 1) * c->machine->crowding);
+}
+
 /* ---- partitions -------------------------------------------------------------------- */
 
 sc_status sc_partition_init(sc_partition *p, int cap)
@@ -129,24 +135,92 @@ void sc_partition_sort(sc_partition *p)
 
 /* ---- the queue --------------------------------------------------------------------- */
 
-/* A binary heap of groups by (time they are free, index). */
-static bool sooner(const double *free_at, int a, int b)
+/* Jobs on one group, which share it evenly: `done` is what each that has been there all the time
+ * has had, in seconds of a job without company. */
+typedef struct crew {
+    double clock, done;
+    double end[SC_MOST_SLOTS]; /* of each job: what `done` will be */
+    int job[SC_MOST_SLOTS];
+    int jobs, slots;
+} crew;
+
+static double pace(const crew *w, const sc_machine *m)
 {
-    if (free_at[a] < free_at[b] || free_at[a] > free_at[b])
-        return free_at[a] < free_at[b];
-    return a < b;
+    return 1 + (w->jobs - 1) * m->crowding;
 }
 
-static void sink(int *heap, int n, const double *free_at)
+static int first_to_end(const crew *w)
 {
-    int at = 0, moved = heap[0];
+    int at = 0;
+    for (int k = 1; k < w->jobs; k++)
+        if (w->end[k] < w->end[at])
+            at = k;
+    return at;
+}
+
+static double free_at(const crew *w, const sc_machine *m)
+{
+    if (w->jobs < w->slots)
+        return w->clock;
+    return w->clock + (w->end[first_to_end(w)] - w->done) * pace(w, m);
+}
+
+static void end_first(crew *w, const sc_machine *m, const sc_trace *trace)
+{
+    int k = first_to_end(w);
+    w->clock += (w->end[k] - w->done) * pace(w, m);
+    w->done = w->end[k];
+    if (trace && w->slots > 1)
+        trace->seconds[w->job[k]] = w->clock - trace->start[w->job[k]];
+    w->jobs--;
+    w->end[k] = w->end[w->jobs];
+    w->job[k] = w->job[w->jobs];
+    if (w->jobs == 0)
+        w->done = 0; /* exact sums where jobs follow each other */
+}
+
+/* Into the slot that is free first. */
+static void take(crew *w, const sc_machine *m, int job, double seconds, const sc_trace *trace)
+{
+    if (w->jobs == w->slots)
+        end_first(w, m, trace);
+    if (trace) {
+        trace->start[job] = w->clock;
+        trace->seconds[job] = seconds;
+    }
+    w->end[w->jobs] = w->done + seconds;
+    w->job[w->jobs++] = job;
+}
+
+/* A binary heap of groups by (time a slot is free, jobs there then, index). */
+typedef struct place {
+    double free;
+    int jobs, group;
+} place;
+
+static place place_of(const crew *w, const sc_machine *m, int group)
+{
+    return (place){free_at(w, m), w->jobs < w->slots ? w->jobs : w->slots - 1, group};
+}
+
+static bool sooner(const place *a, const place *b)
+{
+    if (a->free < b->free || a->free > b->free)
+        return a->free < b->free;
+    return a->jobs != b->jobs ? a->jobs < b->jobs : a->group < b->group;
+}
+
+static void sink(place *heap, int n)
+{
+    int at = 0;
+    place moved = heap[0];
     for (;;) {
         int child = 2 * at + 1;
         if (child >= n)
             break;
-        if (child + 1 < n && sooner(free_at, heap[child + 1], heap[child]))
+        if (child + 1 < n && sooner(&heap[child + 1], &heap[child]))
             child++;
-        if (!sooner(free_at, heap[child], moved))
+        if (!sooner(&heap[child], &moved))
             break;
         heap[at] = heap[child];
         at = child;
@@ -166,30 +240,36 @@ static void judge(sc_partition *p)
 
 sc_status sc_simulate(sc_costs *c, sc_partition *p, const sc_trace *trace)
 {
+    const sc_machine *m = c->machine;
     const int *queue = sc_costs_queue(c, p->sizes[0]);
-    int *heap = sc_alloc((size_t)p->groups, sizeof *heap);
+    place *heap = sc_alloc((size_t)p->groups, sizeof *heap);
+    crew *crews = sc_alloc((size_t)p->groups, sizeof *crews);
     const double **seconds = sc_alloc((size_t)p->groups, sizeof *seconds);
-    sc_status status = queue && heap && seconds ? SC_OK : SC_ENOMEM;
+    sc_status status = queue && heap && crews && seconds ? SC_OK : SC_ENOMEM;
     for (int g = 0; g < p->groups && status == SC_OK; g++) {
         seconds[g] = sc_costs_seconds(c, p->sizes[g]);
         if (!seconds[g]) {
             status = SC_ENOMEM;
             break;
         }
-        heap[g] = g; /* in order of index: already a heap while all are free at 0 */
-        p->finish[g] = 0;
+        crews[g].slots = sc_group_slots(m, p->sizes[g]);
+        heap[g] = (place){0, 0, g}; /* in order of index: already a heap */
     }
     for (int i = 0; i < c->count && status == SC_OK; i++) {
-        int job = queue[i], g = heap[0];
-        if (trace) {
+        int job = queue[i], g = heap[0].group;
+        if (trace)
             trace->group[job] = g;
-            trace->start[job] = p->finish[g];
-            trace->seconds[job] = seconds[g][job];
-        }
-        p->finish[g] += seconds[g][job];
-        sink(heap, p->groups, p->finish);
+        take(&crews[g], m, job, seconds[g][job], trace);
+        heap[0] = place_of(&crews[g], m, g);
+        sink(heap, p->groups);
+    }
+    for (int g = 0; g < p->groups && status == SC_OK; g++) {
+        while (crews[g].jobs > 0)
+            end_first(&crews[g], m, trace);
+        p->finish[g] = crews[g].clock;
     }
     free(seconds);
+    free(crews);
     free(heap);
     if (status == SC_OK)
         judge(p);

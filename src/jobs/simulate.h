@@ -23,6 +23,8 @@ void sc_costs_free(sc_costs *c);
 /* NULL on failure */
 const double *sc_costs_seconds(sc_costs *c, int size);
 const int *sc_costs_queue(sc_costs *c, int size);
+/* Jobs a second that a group with all its slots taken does, against one after another. */
+double sc_costs_throughput(const sc_costs *c, int size);
 
 /* Groups by size, largest first, and what the simulation says about them. */
 typedef struct sc_partition {
@@ -43,8 +45,9 @@ typedef struct sc_trace {
     int *group;
     double *start, *seconds;
 } sc_trace;
-/* A free group takes the next job of the queue; of groups free at the same time the first one. The
- * queue is that of the largest group. Fills finish, makespan, unevenness. trace may be NULL. */
+/* A group with a free slot takes the next job of the queue; of groups whose slots are free at the
+ * same time the one with the fewest jobs, the first of those. The queue is that of the largest
+ * group. Fills finish, makespan, unevenness. trace may be NULL. */
 sc_status sc_simulate(sc_costs *c, sc_partition *p, const sc_trace *trace);
 
 /* The two best different partitions so far, and one to try things on. */
