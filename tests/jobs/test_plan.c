@@ -1,4 +1,4 @@
-/* The cost model and the planner: against brute force in small worlds, by invariants in large ones.
+/* The planner: against brute force in small worlds, by invariants in large ones.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -38,45 +38,6 @@ static sc_machine machine_of(int ranks)
 {
     return (sc_machine){
         .ranks = ranks, .ranks_per_node = 8, .flops = 1e11, .bandwidth = 1e10, .latency = 2e-6};
-}
-
-/* ---- costs ------------------------------------------------------------------------- */
-
-static void a_job_costs_what_its_parts_cost(void **state)
-{
-    (void)state;
-    sc_job j = {.epochs = 2,
-                .train_rows = 100,
-                .val_rows = 50,
-                .batch = 32,
-                .row_flops = 10,
-                .repeated_flops = 30,
-                .reduced_bytes = 1000,
-                .collectives = 3};
-    sc_machine m = {.ranks = 8, .flops = 1, .bandwidth = 100, .latency = 0.5};
-    /* one rank: 3 x 10 x 100 rows, 4 steps of 30, 10 x 50 rows, a third of 30 */
-    assert_true(fabs(sc_job_seconds(&j, &m, 1) - 2 * (3000 + 120 + 500 + 10)) < 1e-9);
-    /* three ranks: 11 + 11 + 11 + 2 rows each, a ring of 4/3 of the bytes, trees of two levels */
-    double step = 1000.0 / 100 * 4 / 3 + 0.5 * 2 + 3 * 0.5 * 2;
-    double expected = 2 * (3 * 10 * 35 + 120 + 10 * (11 + 6) + 10 + 4 * step + 2 * 1.0);
-    assert_true(fabs(sc_job_seconds(&j, &m, 3) - expected) < 1e-9);
-}
-
-static void rows_are_split_evenly(void **state)
-{
-    (void)state;
-    for (int ranks = 1; ranks <= 40; ranks++) {
-        for (int64_t rows = 0; rows <= 70; rows++) {
-            int64_t share[40], sum = 0;
-            sc_split_rows(rows, ranks, share);
-            for (int r = 0; r < ranks; r++) {
-                sum += share[r];
-                assert_true(share[r] == rows / ranks || share[r] == rows / ranks + 1);
-                assert_true(r == 0 || share[r] <= share[r - 1]);
-            }
-            assert_true(sum == rows);
-        }
-    }
 }
 
 /* ---- an independent queue ---------------------------------------------------------- */
@@ -488,8 +449,6 @@ static void ten_thousand_jobs_on_4096_ranks(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_job_costs_what_its_parts_cost),
-        cmocka_unit_test(rows_are_split_evenly),
         cmocka_unit_test(every_world_is_planned_soundly),
         cmocka_unit_test(small_worlds_are_planned_best),
         cmocka_unit_test(greedy_search_is_close_to_all_partitions),
