@@ -10,6 +10,8 @@
  * either tower's, the mean over tensors and the worst tensor. --save writes parameters, inputs and
  * the reference gradients as safetensors; gradient_error.py has PyTorch repeat the step from them.
  */
+#include "options.h"
+
 #include "superclip/model.h"
 #include "superclip/weights.h"
 
@@ -27,11 +29,7 @@ typedef struct options {
 static int read_options(int argc, char **argv, options *o)
 {
     *o = (options){"resnet18", "clip:ViT-B/32", NULL, 8, 96, 9, 12, 514, 10, 1, 1};
-    const struct {
-        const char *name;
-        const char **text;
-        int *number;
-    } table[] = {
+    const bench_option table[] = {
         {"--image", &o->image, NULL},   {"--text", &o->text, NULL},
         {"--save", &o->save, NULL},     {"--batch", NULL, &o->batch},
         {"--size", NULL, &o->size},     {"--texts", NULL, &o->texts},
@@ -39,19 +37,8 @@ static int read_options(int argc, char **argv, options *o)
         {"--seed", NULL, &o->seed},     {"--length", NULL, &o->length},
         {"--smooth", NULL, &o->smooth},
     };
-    for (int i = 1; i < argc; i += 2) {
-        size_t k = 0, n = sizeof table / sizeof *table;
-        while (k < n && strcmp(argv[i], table[k].name) != 0)
-            k++;
-        if (k == n || i + 1 == argc) {
-            fprintf(stderr, "gradient_error: %s: unknown, or without its value\n", argv[i]);
-            return 1;
-        }
-        if (table[k].text)
-            *table[k].text = argv[i + 1];
-        else
-            *table[k].number = atoi(argv[i + 1]);
-    }
+    if (bench_read_options("gradient_error", argc, argv, table, sizeof table / sizeof *table) != 0)
+        return 1;
     if (o->batch < 2 || o->size < 16 || o->texts < 2 || o->length < 3 || o->length > 77 ||
         o->vocabulary < 514 || o->warm < 0) {
         fprintf(stderr,

@@ -9,6 +9,8 @@
  * Prints the median, the least and the memory; --profile N also the N most expensive nodes.
  * --processor-time 1 counts the first thread's processor time: for --threads 1 on a busy machine.
  */
+#include "options.h"
+
 #include "superclip/model.h"
 
 #include <stdlib.h>
@@ -24,11 +26,7 @@ typedef struct options {
 static int read_options(int argc, char **argv, options *o)
 {
     *o = (options){"resnet18", "clip:ViT-B/32", "bf16", 32, 224, 9, 20, 49408, 2, 15, 0, 0};
-    const struct {
-        const char *name;
-        const char **text;
-        int *number;
-    } table[] = {
+    const bench_option table[] = {
         {"--image", &o->image, NULL},         {"--text", &o->text, NULL},
         {"--precision", &o->precision, NULL}, {"--batch", NULL, &o->batch},
         {"--size", NULL, &o->size},           {"--texts", NULL, &o->texts},
@@ -36,20 +34,14 @@ static int read_options(int argc, char **argv, options *o)
         {"--threads", NULL, &o->threads},     {"--steps", NULL, &o->steps},
         {"--profile", NULL, &o->profile},     {"--processor-time", NULL, &o->processor_time},
     };
-    for (int i = 1; i < argc; i += 2) {
-        size_t k = 0, n = sizeof table / sizeof *table;
-        while (k < n && strcmp(argv[i], table[k].name) != 0)
-            k++;
-        if (k == n || i + 1 == argc) {
-            fprintf(stderr, "step_bench: %s: unknown, or without its value\n", argv[i]);
-            return 1;
-        }
-        if (table[k].text)
-            *table[k].text = argv[i + 1];
-        else
-            *table[k].number = atoi(argv[i + 1]);
+    if (bench_read_options("step_bench", argc, argv, table, sizeof table / sizeof *table) != 0)
+        return 1;
+    if (o->steps < 1 || o->batch < 1 || o->texts < 1 || o->length < 2 || o->threads < 1) {
+        fprintf(stderr,
+                "step_bench: --steps, --batch, --texts and --threads from 1, --length from 2\n");
+        return 1;
     }
-    return o->steps < 1 || o->batch < 1 || o->texts < 1 || o->length < 2;
+    return 0;
 }
 
 typedef struct bench {
