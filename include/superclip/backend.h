@@ -174,6 +174,10 @@ typedef struct sc_device {
     char description[160];       /* for the log: "cpu: oneDNN 2.6.3, AVX-512 bf16, 2 threads" */
 } sc_device;
 
+/* Of a device with memory of its own. `unit` is the same for devices that share it, over all processes and
+ * hosts. */
+typedef struct sc_device_memory { size_t free, total; uint64_t unit; } sc_device_memory;
+
 struct sc_backend {
     const char *name; /* "ref", "cpu", "cuda" */
     sc_dtype real;    /* element type of parameters, gradients and moments: SC_F32, or SC_F64 (ref) */
@@ -237,6 +241,9 @@ struct sc_backend {
      * May be NULL, both: the memory is the host's, and c's own functions do it. */
     sc_status (*sum)(sc_device *d, const sc_comm *c, void *buf, size_t count);
     sc_status (*share)(sc_device *d, const sc_comm *c, void *buf, size_t count);
+
+    /* May be NULL: the memory is the host's. What is free there now, whoever holds the rest. */
+    sc_status (*memory)(sc_device *d, sc_device_memory *out);
 
     /* May be NULL: not known. The most this device does now, measured in well under a second: FLOP a
      * second of multiply-adds in its precision, bytes a second of reading and writing its memory. */

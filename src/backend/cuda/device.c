@@ -130,6 +130,16 @@ void cuda_free(sc_device *head, void *p)
         d->broken = SC_EINTERNAL;
 }
 
+static sc_status cuda_memory(sc_device *head, sc_device_memory *out)
+{
+    const cuda_device *d = (const cuda_device *)head;
+    *out = (sc_device_memory){0};
+    CUDA_TRY(sc_cuda_memory(&out->free, &out->total), "asking for the memory that is free");
+    for (size_t i = 0; i < sizeof d->facts.uuid; i++) /* random in every byte: none is left out */
+        out->unit ^= (uint64_t)(unsigned char)d->facts.uuid[i] << 8 * (i % sizeof out->unit);
+    return SC_OK;
+}
+
 /* $SUPERCLIP_CACHE (empty: none), else the user's cache folder; NULL when there is none. */
 static char *cache_folder(void)
 {
@@ -285,6 +295,7 @@ const sc_backend *sc_backend_cuda(void)
         .backward = cuda_backward,
         .adamw = cuda_adamw,
         .sync = cuda_sync,
+        .memory = cuda_memory,
         .join = cuda_join,
         .leave = cuda_leave,
         .sum = cuda_sum_floats,

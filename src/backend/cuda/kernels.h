@@ -278,6 +278,8 @@ int sc_cuda_stream_new(void **stream);
 int sc_cuda_stream_free(void *stream);
 int sc_cuda_stream_wait(void *stream);
 int sc_cuda_stream_ready(void *stream, bool *ready);
+/* Of the current device; all processes' allocations count. */
+int sc_cuda_memory(size_t *free_bytes, size_t *total_bytes);
 int sc_cuda_malloc(size_t bytes, void **p);
 int sc_cuda_free(void *p);
 int sc_cuda_copy(void *stream, void *to, const void *from, size_t bytes);

@@ -56,6 +56,10 @@ extern "C" int sc_cuda_stream_ready(void *stream, bool *ready)
     return e == cudaErrorNotReady ? 0 : static_cast<int>(e);
 }
 
+extern "C" int sc_cuda_memory(size_t *free_bytes, size_t *total_bytes)
+{
+    return static_cast<int>(cudaMemGetInfo(free_bytes, total_bytes));
+}
 extern "C" int sc_cuda_malloc(size_t bytes, void **p)
 {
     *p = nullptr;

@@ -1,6 +1,7 @@
 /* The runtime's calls over host memory: allocations between pages that fault, streams as queues. */
 #include "cuda_runtime.h"
 
+#include <algorithm>
 #include <atomic>
 #include <deque>
 #include <map>
@@ -28,6 +29,7 @@ std::map<char *, block> blocks; /* by first byte */
 int inside;                     /* threads that do device work */
 bool guarded = getenv("SHIM_GUARD") != nullptr;
 std::atomic<long> allocations{0};
+size_t taken; /* bytes of all blocks */
 thread_local std::set<cudaStream_t> streams; /* of this thread */
 
 void open_blocks(bool on)
@@ -93,6 +95,13 @@ int devices()
 {
     const char *told = getenv("SHIM_DEVICES"); /* all of them the same memory */
     return told ? atoi(told) : 1;
+}
+/* SHIM_MEMORY_MB limits what can be allocated. */
+const size_t ROOM = (size_t)1 << 30;
+size_t memory_limit()
+{
+    const char *told = getenv("SHIM_MEMORY_MB");
+    return told ? (size_t)atol(told) << 20 : SIZE_MAX;
 }
 } // namespace
 
@@ -164,18 +173,31 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int device)
     memset(p, 0, sizeof *p);
     memcpy(p->uuid.bytes, &device, sizeof device);
     snprintf(p->name, sizeof p->name, "fibres on the host");
-    p->totalGlobalMem = (size_t)1 << 30;
+    p->totalGlobalMem = std::min(ROOM, memory_limit());
     p->sharedMemPerBlockOptin = 99 << 10;
     p->major = 8;
     p->multiProcessorCount = 4;
     return cudaSuccess;
 }
 
+cudaError_t cudaMemGetInfo(size_t *free_bytes, size_t *total_bytes)
+{
+    std::lock_guard<std::mutex> hold(lock);
+    *total_bytes = std::min(ROOM, memory_limit());
+    *free_bytes = *total_bytes - std::min(*total_bytes, taken);
+    return cudaSuccess;
+}
 /* The last byte lies before the page that faults, up to what 256-byte alignment costs. */
 cudaError_t cudaMalloc(void **p, size_t bytes)
 {
     const size_t room = (bytes + 255) / 256 * 256, inner = (room + PAGE - 1) / PAGE * PAGE;
     *p = nullptr;
+    {
+        std::lock_guard<std::mutex> hold(lock);
+        if (bytes > memory_limit() || taken > memory_limit() - bytes)
+            return cudaErrorMemoryAllocation;
+        taken += bytes;
+    }
     char *all =
         (char *)mmap(nullptr, inner + 2 * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (all == MAP_FAILED)
@@ -210,6 +232,7 @@ cudaError_t cudaFree(void *p)
     mprotect(b.pages, b.page_bytes, PROT_READ);
     edges_intact(b, it->first);
     blocks.erase(it);
+    taken -= b.bytes;
     /* Kept as addresses nobody gets again, without memory behind them. */
     mmap(b.pages - PAGE, b.page_bytes + 2 * PAGE, PROT_NONE,
          MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0);
