@@ -274,7 +274,8 @@ static sc_status digest_of(const char *path, uint8_t digest[32])
     return status;
 }
 
-sc_status sc_found_take(char *path, sc_found *out)
+/* Takes over path. */
+static sc_status take(char *path, sc_found *out)
 {
     uint8_t digest[32];
     *out = (sc_found){.path = path};
@@ -293,7 +294,16 @@ sc_status sc_search_explicit(const char *key, const char *path, sc_found *out)
         return sc_fail(SC_EUSAGE, "key '%s': cannot open %s: %s", key, path, strerror(errno));
     if (!S_ISREG(st.st_mode))
         return sc_fail(SC_EUSAGE, "key '%s': %s is not a file", key, path);
-    return sc_found_take(sc_strdup(path), out);
+    return take(sc_strdup(path), out);
+}
+
+sc_status sc_search_end(sc_search *s, sc_found *out)
+{
+    sc_text_free(&s->places);
+    if (s->status == SC_OK)
+        return take(s->found, out);
+    free(s->found);
+    return s->status;
 }
 
 /* A file that bears a published name has to be the published file, wherever it lies. */
@@ -326,12 +336,7 @@ sc_status sc_weights_find(const char *encoder, const char *key, const char *expl
         look_in_hub(&s);
         if (s.status == SC_OK && !s.found)
             s.status = not_found(&s, key);
-        sc_text_free(&s.places);
-        if (s.status != SC_OK) {
-            free(s.found);
-            return s.status;
-        }
-        SC_TRY(sc_found_take(s.found, out));
+        SC_TRY(sc_search_end(&s, out));
     }
     sc_status status = check_digest(&s, out);
     if (status != SC_OK)

@@ -26,7 +26,8 @@ void sc_search_note(sc_search *s, const char *folder);
 void sc_search_file(sc_search *s, const char *folder, const char *file, const char *sha);
 /* An explicit path: SC_EUSAGE when it is no file. */
 sc_status sc_search_explicit(const char *key, const char *path, sc_found *out);
-/* Takes over path; the digest of the file, or of all files that an index names. */
-sc_status sc_found_take(char *path, sc_found *out);
+/* The end of a search: the file found, with its digest (of all files, where an index names them), or the
+ * search's failure. Frees what the search holds. */
+sc_status sc_search_end(sc_search *s, sc_found *out);
 
 #endif

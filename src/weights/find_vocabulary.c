@@ -156,10 +156,5 @@ sc_status sc_vocabulary_find(const char *encoder, const char *key, const char *e
     }
     if (s.status == SC_OK && !s.found)
         s.status = not_found(&s, key);
-    sc_text_free(&s.places);
-    if (s.status != SC_OK) {
-        free(s.found);
-        return s.status;
-    }
-    return sc_found_take(s.found, out);
+    return sc_search_end(&s, out);
 }
