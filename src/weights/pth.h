@@ -5,6 +5,10 @@
 #include "pickle.h"
 #include "zip.h"
 
+/* The longest pickle that is read. Those of real models are well below 1 MB, and the values that a
+ * pickle builds take up to 96 times its bytes. */
+#define SC_PTH_MOST_PICKLE ((uint64_t)16 << 20)
+
 /* Where the bytes of one storage lie: a member of the archive, or a range of an older file. */
 typedef struct sc_storage_place {
     const char *key; /* of older files */

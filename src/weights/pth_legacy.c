@@ -160,7 +160,7 @@ sc_status sc_pth_open_legacy(sc_pth *f)
     sc_pv *root = NULL;
     size_t n = 1 << 18;
     for (;; n *= 8) {
-        bool all = n >= f->file.size || n >= (size_t)64 << 20;
+        bool all = n >= f->file.size || n >= SC_PTH_MOST_PICKLE;
         if (n > f->file.size)
             n = (size_t)f->file.size;
         sc_status status = read_head(f, n, &root);

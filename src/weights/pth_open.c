@@ -5,10 +5,10 @@
 #include <string.h>
 
 /* torch stores its pickle as it is; where another program has deflated it, a small file does not
- * get to fill the memory: values take up to 96 times the pickle's bytes. */
+ * get to fill the memory. */
 static uint64_t max_pickle_bytes(uint64_t file_bytes)
 {
-    const uint64_t most = (uint64_t)64 << 20, base = (uint64_t)1 << 20;
+    const uint64_t most = SC_PTH_MOST_PICKLE, base = (uint64_t)1 << 20;
     return file_bytes < (most - base) / 16 ? 16 * file_bytes + base : most;
 }
 

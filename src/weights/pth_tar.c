@@ -271,7 +271,7 @@ sc_status sc_pth_open_tar(sc_pth *f)
     SC_TRY(read_storages(f, t));
     SC_TRY(read_tensors(f, t));
     uint64_t n = t->pickle.end - t->pickle.at;
-    if (n > (uint64_t)64 << 20)
+    if (n > SC_PTH_MOST_PICKLE)
         return bad(f, "its pickle is too long");
     uint8_t *data = sc_alloc(n, 1);
     if (!data)
