@@ -282,6 +282,22 @@ int sc_cuda_stream_ready(void *stream, bool *ready);
 int sc_cuda_memory(size_t *free_bytes, size_t *total_bytes);
 int sc_cuda_malloc(size_t bytes, void **p);
 int sc_cuda_free(void *p);
+/* Host memory that copies are queued from and to without waiting. */
+int sc_cuda_pin(size_t bytes, void **p);
+int sc_cuda_unpin(void *p);
+/* Events: places in a stream's work. What is queued on a stream after `after` starts behind them.
+ */
+int sc_cuda_event_new(void **event);
+int sc_cuda_event_free(void *event);
+int sc_cuda_event_record(void *event, void *stream);
+int sc_cuda_event_ready(void *event, bool *ready);
+int sc_cuda_stream_after(void *stream, void *event);
+/* Between the two, work of the stream and of those that are made to follow it becomes a graph. Only
+ * calls of this thread are judged. A failed end leaves *graph NULL and nothing recording. */
+int sc_cuda_record_begin(void *stream);
+int sc_cuda_record_end(void *stream, void **graph);
+int sc_cuda_graph_launch(void *graph, void *stream);
+int sc_cuda_graph_free(void *graph);
 int sc_cuda_copy(void *stream, void *to, const void *from, size_t bytes);
 int sc_cuda_zero(void *stream, void *p, size_t bytes);
 

@@ -1,21 +1,15 @@
-/* The runtime's calls over host memory: allocations between pages that fault, streams as queues. */
-#include "cuda_runtime.h"
+/* The runtime's calls over host memory: allocations between pages that fault, copies, errors. */
+#include "device.h"
 
 #include <algorithm>
 #include <atomic>
-#include <deque>
 #include <map>
 #include <mutex>
-#include <set>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string>
 #include <sys/mman.h>
 #include <vector>
-
-struct shim_stream {
-    std::deque<std::function<void()>> work;
-};
 
 namespace
 {
@@ -28,30 +22,27 @@ std::mutex lock;
 std::map<char *, block> blocks; /* by first byte */
 int inside;                     /* threads that do device work */
 bool guarded = getenv("SHIM_GUARD") != nullptr;
-std::atomic<long> allocations{0};
-size_t taken; /* bytes of all blocks */
-thread_local std::set<cudaStream_t> streams; /* of this thread */
+std::map<char *, size_t> pinned; /* host memory that the device reads and writes by itself */
+size_t taken;                    /* bytes of all blocks */
+thread_local std::string refusal;
+std::atomic<long> allocations{0}, calls{0};
+std::mutex fail_lock;
+/* By name, which call of it fails; at first SHIM_FAIL="name:nth". */
+std::map<std::string, long> failing_at_first()
+{
+    const std::string told = getenv("SHIM_FAIL") ? getenv("SHIM_FAIL") : "";
+    const size_t colon = told.find(':');
+    if (colon == std::string::npos)
+        return {};
+    return {{told.substr(0, colon), atol(told.c_str() + colon + 1)}};
+}
+std::map<std::string, long> to_fail = failing_at_first();
 
 void open_blocks(bool on)
 {
     for (auto &b : blocks)
         mprotect(b.second.pages, b.second.page_bytes, on ? PROT_READ | PROT_WRITE : PROT_NONE);
 }
-struct device_work {
-    device_work()
-    {
-        std::lock_guard<std::mutex> hold(lock);
-        if (inside++ == 0 && guarded)
-            open_blocks(true);
-    }
-    ~device_work()
-    {
-        std::lock_guard<std::mutex> hold(lock);
-        if (--inside == 0 && guarded)
-            open_blocks(false);
-    }
-};
-
 /* Our own addresses, free ones too: cudaMemcpyDefault asks. */
 bool is_device(const void *p, size_t bytes, bool *alive)
 {
@@ -79,18 +70,6 @@ void edges_intact(const block &b, const char *first)
             shim_set_error(cudaErrorLaunchFailure,
                            "device memory was written beside an allocation");
 }
-void one(cudaStream_t s)
-{
-    std::function<void()> next = std::move(s->work.front());
-    s->work.pop_front();
-    device_work open;
-    next();
-}
-void drain(cudaStream_t s)
-{
-    while (!s->work.empty())
-        one(s);
-}
 int devices()
 {
     const char *told = getenv("SHIM_DEVICES"); /* all of them the same memory */
@@ -103,7 +82,49 @@ size_t memory_limit()
     const char *told = getenv("SHIM_MEMORY_MB");
     return told ? (size_t)atol(told) << 20 : SIZE_MAX;
 }
+bool is_pinned(const void *p, size_t bytes)
+{
+    std::lock_guard<std::mutex> hold(lock);
+    auto it = pinned.upper_bound((char *)(uintptr_t)p);
+    if (it == pinned.begin())
+        return false;
+    --it;
+    return (const char *)p + bytes <= it->first + it->second;
+}
 } // namespace
+
+device_work::device_work()
+{
+    std::lock_guard<std::mutex> hold(lock);
+    if (inside++ == 0 && guarded)
+        open_blocks(true);
+}
+device_work::~device_work()
+{
+    std::lock_guard<std::mutex> hold(lock);
+    if (--inside == 0 && guarded)
+        open_blocks(false);
+}
+void shim_refused(const char *words)
+{
+    refusal = words;
+}
+bool shim_called(const char *name)
+{
+    calls++;
+    std::lock_guard<std::mutex> hold(fail_lock);
+    auto it = to_fail.find(name);
+    return it != to_fail.end() && --it->second == 0;
+}
+void shim_fail_call(const char *name, long nth)
+{
+    std::lock_guard<std::mutex> hold(fail_lock);
+    to_fail[name] = nth;
+}
+long shim_calls(void)
+{
+    return calls + shim_launches();
+}
 
 bool shim_device_memory(const void *p, size_t bytes, const char *what)
 {
@@ -112,21 +133,6 @@ bool shim_device_memory(const void *p, size_t bytes, const char *what)
         return true;
     fail(what, p, bytes);
     return false;
-}
-void shim_push(cudaStream_t stream, std::function<void()> work)
-{
-    if (stream != nullptr) {
-        stream->work.push_back(std::move(work));
-        return;
-    }
-    device_work open;
-    work();
-}
-void shim_now(cudaStream_t stream, const std::function<void()> &work)
-{
-    drain(stream);
-    device_work open;
-    work();
 }
 long shim_allocations(void)
 {
@@ -152,6 +158,15 @@ const char *cudaGetErrorString(cudaError_t e)
         return "invalid device ordinal";
     case cudaErrorNotReady:
         return "device not ready";
+    case cudaErrorStreamCaptureUnsupported:
+    case cudaErrorStreamCaptureInvalidated:
+    case cudaErrorStreamCaptureMerge:
+    case cudaErrorStreamCaptureUnmatched:
+    case cudaErrorStreamCaptureUnjoined:
+    case cudaErrorStreamCaptureIsolation:
+    case cudaErrorCapturedEvent:
+    case cudaErrorStreamCaptureWrongThread:
+        return refusal.c_str();
     case cudaErrorLaunchFailure:
         return *shim_fault() ? shim_fault() : "unspecified launch failure";
     }
@@ -192,6 +207,10 @@ cudaError_t cudaMalloc(void **p, size_t bytes)
 {
     const size_t room = (bytes + 255) / 256 * 256, inner = (room + PAGE - 1) / PAGE * PAGE;
     *p = nullptr;
+    if (shim_unsafe("cudaMalloc while recording"))
+        return cudaErrorStreamCaptureUnsupported;
+    if (shim_called("cudaMalloc"))
+        return cudaErrorMemoryAllocation;
     {
         std::lock_guard<std::mutex> hold(lock);
         if (bytes > memory_limit() || taken > memory_limit() - bytes)
@@ -220,8 +239,10 @@ cudaError_t cudaFree(void *p)
 {
     if (p == nullptr)
         return cudaSuccess;
-    for (cudaStream_t s : streams)
-        drain(s);
+    if (shim_unsafe("cudaFree while recording"))
+        return cudaErrorStreamCaptureUnsupported;
+    (void)shim_called("cudaFree");
+    shim_drain();
     std::lock_guard<std::mutex> hold(lock);
     auto it = blocks.find((char *)p);
     if (it == blocks.end()) {
@@ -249,56 +270,71 @@ static cudaError_t device_part(const void *p, size_t bytes, bool *device)
     fail("a copy", p, bytes);
     return cudaErrorInvalidValue;
 }
-/* Pageable host memory is read before the call returns, and written before it returns. */
+/* Starts as 0xff bytes: what is read before a copy has come shows. */
+cudaError_t cudaHostAlloc(void **p, size_t bytes, unsigned)
+{
+    *p = nullptr;
+    if (shim_unsafe("cudaHostAlloc while recording"))
+        return cudaErrorStreamCaptureUnsupported;
+    char *at = shim_called("cudaHostAlloc") ? nullptr : (char *)malloc(bytes);
+    if (!at)
+        return cudaErrorMemoryAllocation;
+    memset(at, 0xff, bytes);
+    std::lock_guard<std::mutex> hold(lock);
+    pinned[at] = bytes;
+    allocations++;
+    *p = at;
+    return cudaSuccess;
+}
+cudaError_t cudaFreeHost(void *p)
+{
+    if (p == nullptr)
+        return cudaSuccess;
+    if (shim_unsafe("cudaFreeHost while recording"))
+        return cudaErrorStreamCaptureUnsupported;
+    shim_drain();
+    std::lock_guard<std::mutex> hold(lock);
+    if (pinned.erase((char *)p) == 0) {
+        shim_set_error(cudaErrorInvalidValue, "freeing what is not pinned memory");
+        return cudaErrorInvalidValue;
+    }
+    allocations--;
+    free(p);
+    return cudaSuccess;
+}
+/* Pageable host memory is read before the call returns, and written before it returns; pinned
+ * memory is read and written when the stream gets there. */
 cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind,
                             cudaStream_t stream)
 {
     bool to_device = false, from_device = false;
+    if (shim_called("cudaMemcpyAsync"))
+        return cudaErrorLaunchFailure;
     if (bytes == 0)
         return cudaSuccess;
     if (!to || !from || device_part(to, bytes, &to_device) != cudaSuccess ||
         device_part(from, bytes, &from_device) != cudaSuccess)
         return cudaErrorInvalidValue;
-    if (from_device) {
+    const bool read_later = from_device || is_pinned(from, bytes);
+    const bool written_later = to_device || is_pinned(to, bytes);
+    if (shim_recording(stream) && !(read_later && written_later))
+        return shim_spoil(stream, "a copy of pageable memory is recorded");
+    if (read_later) {
         shim_push(stream, [=] { memmove(to, from, bytes); });
     } else {
         std::vector<char> staged((const char *)from, (const char *)from + bytes);
         shim_push(stream, [to, staged] { memcpy(to, staged.data(), staged.size()); });
     }
-    return to_device || stream == nullptr ? cudaSuccess : cudaStreamSynchronize(stream);
+    return written_later || stream == nullptr ? cudaSuccess : cudaStreamSynchronize(stream);
 }
 cudaError_t cudaMemsetAsync(void *p, int value, size_t bytes, cudaStream_t stream)
 {
+    if (shim_called("cudaMemsetAsync"))
+        return cudaErrorLaunchFailure;
     if (bytes == 0)
         return cudaSuccess;
     if (!shim_device_memory(p, bytes, "cudaMemset"))
         return cudaErrorInvalidValue;
     shim_push(stream, [=] { memset(p, value, bytes); });
     return cudaSuccess;
-}
-cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned)
-{
-    *stream = new shim_stream;
-    streams.insert(*stream);
-    return cudaSuccess;
-}
-cudaError_t cudaStreamDestroy(cudaStream_t stream)
-{
-    drain(stream);
-    streams.erase(stream);
-    delete stream;
-    return cudaSuccess;
-}
-cudaError_t cudaStreamSynchronize(cudaStream_t stream)
-{
-    drain(stream);
-    return shim_take_error();
-}
-/* Work goes on while somebody asks. */
-cudaError_t cudaStreamQuery(cudaStream_t stream)
-{
-    if (!stream->work.empty())
-        one(stream);
-    const cudaError_t e = shim_take_error();
-    return e != cudaSuccess || stream->work.empty() ? e : cudaErrorNotReady;
 }

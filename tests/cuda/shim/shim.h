@@ -32,6 +32,16 @@ void shim_clear_fault(void);
 /* Launches, and device allocations alive, of the whole process. */
 long shim_launches(void);
 long shim_allocations(void);
+/* Calls of the runtime that queue, copy, wait or ask, launches included, of the whole process. */
+long shim_calls(void);
+/* The nth call of this name from now on fails. */
+void shim_fail_call(const char *name, long nth);
+/* Seed of the order in which streams run. */
+void shim_set_schedule(unsigned long seed);
+/* cudaStreamWaitEvent's calls are counted from now on, and the nth (from 0) does nothing; -1: none.
+ */
+void shim_drop_wait(long n);
+long shim_waits(void);
 
 #ifdef __cplusplus
 }

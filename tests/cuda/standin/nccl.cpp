@@ -2,11 +2,12 @@
  * the id in a folder of /tmp. A collective runs in its call, after what its stream had queued:
  * there is no device that would go on by itself while the host is in MPI. Every rank has to be in
  * the same one, with the same count and type, or the communicator fails, and its error is read
- * asynchronously. STANDIN_NCCL_FAIL=N: the N-th collective of this process fails, as if a peer were
- * gone.
+ * asynchronously. Recorded, it runs when the graph is launched. STANDIN_NCCL_FAIL=N: the N-th
+ * collective that this process runs fails, as if a peer were gone.
  */
 #include <errno.h>
 #define OMPI_SKIP_MPICXX 1 /* C only, as the library linked has it */
+#include <memory>
 #include <mpi.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -40,6 +41,7 @@ struct communicator {
     int busy = 0;  /* asks until the last call is done */
     int error = 0; /* told by ncclCommGetAsyncError from then on */
     bool finalized = false;
+    std::shared_ptr<int> users = std::make_shared<int>(0); /* graphs hold it too */
 };
 
 namespace
@@ -174,6 +176,8 @@ API int ncclCommFinalize(communicator *c)
     const int status = usable(c);
     if (status != OK)
         return status;
+    if (c->users.use_count() > 1) /* "destroy the graphs first" */
+        return NCCL_INVALID_USAGE;
     c->finalized = true;
     return begun(c);
 }
@@ -202,9 +206,10 @@ API int ncclAllReduce(const void *send, void *recv, size_t count, int type, int 
     if (op != NCCL_SUM || (type != NCCL_F32 && type != NCCL_F64) || send != recv || nesting > 0 ||
         !shim_device_memory(recv, count * size_of(type), "ncclAllReduce"))
         return INVALID_ARGUMENT;
-    const bool fail = fails_now();
+    const std::shared_ptr<int> user = c->users;
     shim_now(stream, [=] {
-        if (fail)
+        (void)user;
+        if (fails_now())
             c->error = NCCL_REMOTE_ERROR;
         if (agreed(c, 1, (long long)count, type))
             MPI_Allreduce(MPI_IN_PLACE, recv, (int)count, type == NCCL_F64 ? MPI_DOUBLE : MPI_FLOAT,
@@ -222,9 +227,10 @@ API int ncclBroadcast(const void *send, void *recv, size_t count, int type, int 
     if (root < 0 || root >= c->ranks || !shim_device_memory(recv, bytes, "ncclBroadcast") ||
         (c->rank == root && !shim_device_memory(send, bytes, "ncclBroadcast")))
         return INVALID_ARGUMENT;
-    const bool fail = fails_now();
+    const std::shared_ptr<int> user = c->users;
     shim_now(stream, [=] {
-        if (fail)
+        (void)user;
+        if (fails_now())
             c->error = NCCL_REMOTE_ERROR;
         if (!agreed(c, 100 + root, (long long)count, type))
             return;
