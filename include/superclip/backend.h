@@ -169,6 +169,17 @@ typedef struct sc_backend sc_backend;
 /* The head of every backend's device struct. */
 typedef struct sc_device {
     const sc_backend *backend;
+/* The order of a device's work: what is queued on one branch runs in the order of the calls; between two
+ * branches only sc_queue.order orders. A device starts on SC_BRANCH_MAIN, and every other call of nn is made
+ * there, with all branches joined. */
+typedef enum sc_branch {
+    SC_BRANCH_MAIN,
+    SC_BRANCH_SIDE,   /* ops that do not touch what the main branch's do: another tower */
+    SC_BRANCH_PEERS,  /* sums over ranks; one branch, so that every rank has them in one order */
+    SC_BRANCH_UPDATE, /* AdamW of gradients that are there, beside the rest of the backward pass */
+    SC_BRANCHES
+} sc_branch;
+
     sc_precision_mode precision; /* what programs of this device use */
     int threads;
     char description[160];       /* for the log: "cpu: oneDNN 2.6.3, AVX-512 bf16, 2 threads" */
@@ -181,6 +192,42 @@ typedef struct sc_device_memory { size_t free, total; uint64_t unit; } sc_device
 struct sc_backend {
     const char *name; /* "ref", "cpu", "cuda" */
     sc_dtype real;    /* element type of parameters, gradients and moments: SC_F32, or SC_F64 (ref) */
+
+/* What a device offers whose calls queue work and return. */
+typedef struct sc_queue {
+    /* Host memory that copies are queued from and to. */
+    sc_status (*pin)(sc_device *d, size_t bytes, void **out);
+    void (*unpin)(sc_device *d, void *p); /* NULL is fine */
+    /* A value lies as on the host (upload's layout), so that send and fetch can copy it. */
+    bool (*plain)(const sc_device *d, const sc_value_desc *v);
+    /* Queue a copy of a plain value; pinned memory is read or written when the device gets there. */
+    sc_status (*send)(sc_device *d, const sc_value_desc *v, const void *pinned, void *value);
+    sc_status (*fetch)(sc_device *d, const sc_value_desc *v, const void *value, void *pinned);
+    /* A place in the work queued so far, and waiting for it; a mark never set is reached. wait tells what
+     * failed until then, the device or a peer; what kernels found wrong it may tell a step later. */
+    sc_status (*mark_new)(sc_device *d, void **mark);
+    void (*mark_free)(sc_device *d, void *mark); /* NULL is fine */
+    sc_status (*mark)(sc_device *d, void *mark);
+    sc_status (*wait)(sc_device *d, void *mark);
+
+    /* What is called next goes to this branch. */
+    void (*select)(sc_device *d, sc_branch b);
+    /* What is queued on `after` from now on starts when what is queued on `before` so far is done. */
+    sc_status (*order)(sc_device *d, sc_branch before, sc_branch after);
+
+    /* The constants of the AdamW calls that follow, in a step that is recorded too: they are read when the
+     * device gets there. On the main branch, before others leave it. */
+    sc_status (*announce)(sc_device *d, const sc_adamw *o);
+    /* Whether steps over c can be recorded: not where its collectives go through the host (one log line). */
+    bool (*recordable)(sc_device *d, const sc_comm *c);
+    /* Between record and recorded, calls of this thread (no upload, download, alloc, free, sync or wait) do
+     * nothing but become a step; all branches are joined at its end. recorded ends it in any case: *step NULL
+     * with a status when it failed. Steps hold addresses and c: they are forgotten before either goes. */
+    sc_status (*record)(sc_device *d);
+    sc_status (*recorded)(sc_device *d, void **step);
+    sc_status (*replay)(sc_device *d, void *step);
+    void (*forget)(sc_device *d, void *step); /* waits for it; NULL is fine */
+} sc_queue;
 
     sc_status (*open)(const sc_device_options *o, sc_device **out);
     /* One of several: the number is taken modulo how many there are. May be NULL: there is one. */
@@ -257,6 +304,9 @@ const sc_backend *sc_backend_ref(void);
 const sc_backend *sc_backend_cpu(void);
 /* The CUDA backend, a library beside the program or in its lib folder, opened once and for good. SC_EUNSUPPORTED
  * with a line that says why there is none. That a device is there, its open tells. */
+    /* NULL: work is done when a call returns. */
+    const sc_queue *queue;
+
 sc_status sc_backend_find_cuda(const sc_backend **out);
 
 #endif

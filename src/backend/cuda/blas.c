@@ -38,7 +38,7 @@ typedef struct blas_api {
 
 struct blas {
     blas_api api;
-    void *handle, *stream;
+    void *handle;
 };
 struct blas_product {
     void *desc, *layout[3];
@@ -83,7 +83,7 @@ static sc_status load(blas_api *out)
         SC_TRY(cuda_symbol(library, what, wanted[i].name, wanted[i].function));
     return SC_OK;
 }
-sc_status blas_open(void *stream, blas **out)
+sc_status blas_open(blas **out)
 {
     blas_api api;
     *out = NULL;
@@ -92,7 +92,6 @@ sc_status blas_open(void *stream, blas **out)
     if (b == NULL)
         return SC_ENOMEM;
     b->api = api;
-    b->stream = stream;
     const sc_status status = check(api.create(&b->handle), "no handle");
     if (status != SC_OK)
         free(b);
@@ -202,11 +201,11 @@ void blas_product_free(blas *b, blas_product *p)
         (void)b->api.desc_free(p->desc);
     free(p);
 }
-sc_status blas_product_run(blas *b, const blas_product *p, void *workspace)
+sc_status blas_product_run(blas *b, const blas_product *p, void *workspace, void *stream)
 {
     const float one = 1.0f;
     return check(b->api.multiply(b->handle, p->desc, &one, p->a, p->layout[0], p->b, p->layout[1],
                                  &p->beta, p->d, p->layout[2], p->d, p->layout[2], &p->algorithm,
-                                 workspace, BLAS_WORKSPACE, b->stream),
+                                 workspace, BLAS_WORKSPACE, stream),
                  "a product");
 }

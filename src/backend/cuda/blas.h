@@ -19,7 +19,7 @@ enum {
 
 typedef struct blas blas;
 /* Finds and opens cuBLASLt; SC_EUNSUPPORTED with a line that says what is missing. */
-sc_status blas_open(void *stream, blas **out);
+sc_status blas_open(blas **out);
 void blas_close(blas *b); /* NULL is fine */
 
 typedef struct blas_matrix {
@@ -34,6 +34,7 @@ typedef struct blas_product blas_product;
 sc_status blas_product_new(blas *b, const blas_matrix *x, const blas_matrix *y,
                            const blas_matrix *d, bool add, const void *bias, blas_product **out);
 void blas_product_free(blas *b, blas_product *p); /* NULL is fine */
-sc_status blas_product_run(blas *b, const blas_product *p, void *workspace);
+/* What runs at the same time has a workspace of its own. */
+sc_status blas_product_run(blas *b, const blas_product *p, void *workspace, void *stream);
 
 #endif

@@ -17,6 +17,15 @@ sc_status cuda_reserve_staging(cuda_device *d, size_t bytes)
     d->staging_bytes = bytes;
     return SC_OK;
 }
+/* NCCL's work is on a branch of its own, behind and in front of the caller's. */
+static sc_status turn_to(cuda_device *d, const sc_comm *c)
+{
+    return peers_serve(d->peers, c) ? cuda_order(&d->head, d->branch, SC_BRANCH_PEERS) : SC_OK;
+}
+static sc_status turn_back(cuda_device *d)
+{
+    return cuda_order(&d->head, SC_BRANCH_PEERS, d->branch);
+}
 static sc_status bring(cuda_device *d, void *to, const void *from, size_t bytes)
 {
     if (bytes > 0)
@@ -29,9 +38,10 @@ sc_status cuda_all_reduce(cuda_device *d, const sc_comm *c, double *buf, size_t 
     bool done = false;
     if (c->size == 1)
         return SC_OK;
+    SC_TRY(turn_to(d, c));
     SC_TRY(peers_sum(d->peers, c, buf, count, SC_F64, &done));
     if (done)
-        return SC_OK;
+        return turn_back(d);
     if (bytes > d->staging_bytes)
         return sc_fail(SC_EINTERNAL, "cuda: %zu bytes of staging were not reserved", bytes);
     SC_TRY(bring(d, d->staging, buf, bytes));
@@ -49,9 +59,10 @@ sc_status cuda_all_gather(cuda_device *d, const sc_comm *c, const void *send, vo
         before += r < c->rank ? sizes[r] : 0;
         all += sizes[r];
     }
+    SC_TRY(turn_to(d, c));
     SC_TRY(peers_gather(d->peers, c, send, recv, sizes, &done));
     if (done)
-        return SC_OK;
+        return turn_back(d);
     if (all > d->staging_bytes)
         return sc_fail(SC_EINTERNAL, "cuda: %zu bytes of staging were not reserved", all);
     SC_TRY(bring(d, d->staging + before, send, (size_t)counts[c->rank] * size));
@@ -67,10 +78,11 @@ static sc_status in_pieces(cuda_device *d, const sc_comm *c, char *buf, size_t b
     bool done = false;
     if (c->size == 1)
         return SC_OK;
+    SC_TRY(turn_to(d, c));
     SC_TRY(sum ? peers_sum(d->peers, c, buf, bytes / sizeof(float), SC_F32, &done)
                : peers_broadcast(d->peers, c, buf, bytes, &done));
     if (done)
-        return SC_OK;
+        return turn_back(d);
     SC_TRY(cuda_reserve_staging(d, bytes < PIECE ? bytes : PIECE));
     for (size_t at = 0; at < bytes; at += PIECE) {
         const size_t n = bytes - at < PIECE ? bytes - at : PIECE;
@@ -99,5 +111,9 @@ void cuda_leave(sc_device *d, const sc_comm *c)
 }
 sc_status cuda_wait(cuda_device *d)
 {
-    return peers_wait(d->peers);
+    return peers_wait(d->peers, d->stream, NULL);
+}
+sc_status cuda_wait_event(cuda_device *d, void *event)
+{
+    return peers_wait(d->peers, d->stream, event);
 }

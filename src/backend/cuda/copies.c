@@ -34,9 +34,13 @@ sc_status cuda_weight_prepare(cuda_device *d, const sc_node_param *p, const void
 sc_status cuda_weight_refresh(cuda_device *d, const sc_node_param *p)
 {
     weight_copy *c = p->shared->state;
-    if (d->head.precision != SC_BF16_MIXED || c->version == p->shared->version)
+    if (d->head.precision != SC_BF16_MIXED)
         return SC_OK;
-    c->version = p->shared->version;
+    /* A recorded step has to convert what it trains each time, and has converted nothing yet. */
+    if (c->version == p->shared->version && !(d->recording && p->grad != NULL))
+        return SC_OK;
+    if (!d->recording)
+        c->version = p->shared->version;
     return cuda_check(sc_cuda_convert(d->stream, (sc_cuda_in){p->value, SC_CUDA_F32},
                                       (sc_cuda_out){c->data, SC_CUDA_BF16, false},
                                       (int64_t)cuda_param_elements(&d->head, &p->desc)),

@@ -25,9 +25,23 @@ typedef enum cuda_fault {
     FAULT_LOSS
 } cuda_fault;
 
+/* AdamW's constants on their way to the device. The ring is pinned; a half of it is used again when
+ * the event behind its last copy has passed. */
+enum { CUDA_ADAMW = 8, CUDA_RING = 64 };
+typedef struct cuda_constants {
+    float (*ring)[CUDA_ADAMW];
+    void *half[2]; /* events */
+    int at;        /* the next row */
+    bool known;
+    float now[CUDA_ADAMW]; /* what the newest copy brings */
+    int *faults;           /* pinned [CUDA_FAULTS]: as of the step before, or so */
+} cuda_constants;
+
 typedef struct cuda_device {
     sc_device head;
-    void *stream;
+    void *stream; /* of the selected branch */
+    sc_branch branch;
+    void *streams[SC_BRANCHES], *left[SC_BRANCHES]; /* left: the event of a branch's work so far */
     sc_cuda_device_facts facts;
     float *table;     /* device: sc_normalize_table */
     float *constants; /* device: of the AdamW step being queued, [8] */
@@ -81,6 +95,7 @@ int64_t cuda_rows(const sc_value_desc *v);   /* product of all dimensions but th
 int cuda_width(const sc_value_desc *v);      /* the last dimension */
 sc_status cuda_upload(sc_device *d, const sc_value_desc *v, const void *host, void *value);
 sc_status cuda_download(sc_device *d, const sc_value_desc *v, const void *value, void *host);
+bool cuda_plain(const sc_device *d, const sc_value_desc *v); /* lies as on the host */
 size_t cuda_param_elements(const sc_device *d, const sc_param_desc *p);
 void cuda_param_import(sc_device *d, const sc_param_desc *p, const void *host, void *value);
 void cuda_param_export(sc_device *d, const sc_param_desc *p, const void *value, void *host);
@@ -124,10 +139,21 @@ sc_status cuda_weight_refresh(cuda_device *d, const sc_node_param *p);
 void cuda_param_release(sc_device *d, void *state);
 void cuda_free(sc_device *d, void *p);
 
-/* Waits for the stream, and looks after the other ranks meanwhile. */
+/* Waits for the selected branch, or for an event, and looks after the other ranks meanwhile. */
 sc_status cuda_wait(cuda_device *d);
 /* Collectives on device memory. Those that go through the host wait for the stream; their staging
  * memory is reserved while programs are prepared. */
+sc_status cuda_wait_event(cuda_device *d, void *event);
+
+/* queue.c */
+extern const sc_queue cuda_queue;
+sc_status cuda_queue_open(cuda_device *d); /* streams, events, pinned memory */
+void cuda_queue_close(cuda_device *d);
+sc_status cuda_order(sc_device *d, sc_branch before, sc_branch after);
+/* Queues the constants of an AdamW step, unless the device has them. */
+sc_status cuda_bring_constants(cuda_device *d, const sc_adamw *o);
+/* SC_EINTERNAL with the words for what kernels met. */
+sc_status cuda_tell_faults(const int faults[CUDA_FAULTS]);
 enum { CUDA_MOST_RANKS = 1024 };
 sc_status cuda_reserve_staging(cuda_device *d, size_t bytes);
 sc_status cuda_all_reduce(cuda_device *d, const sc_comm *c, double *buf, size_t count);

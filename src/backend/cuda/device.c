@@ -1,7 +1,6 @@
 /* The device: memory, stream, op table, AdamW. */
 #include "cuda.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -48,8 +47,7 @@ static void cuda_close(sc_device *head)
     (void)sc_cuda_free(d->table);
     (void)sc_cuda_free(d->constants);
     (void)sc_cuda_free(d->faults);
-    if (d->stream != NULL)
-        (void)sc_cuda_stream_free(d->stream);
+    cuda_queue_close(d);
     free(d->staging);
     free(d);
 }
@@ -58,11 +56,11 @@ static sc_status fill_device(cuda_device *d)
 {
     float table[3][256];
     void *p = NULL;
-    CUDA_TRY(sc_cuda_stream_new(&d->stream), "no stream");
-    SC_TRY(peers_new(d->stream, d->facts.uuid, d->log, &d->peers));
+    SC_TRY(cuda_queue_open(d));
+    SC_TRY(peers_new(d->streams[SC_BRANCH_PEERS], d->facts.uuid, d->log, &d->peers));
     CUDA_TRY(sc_cuda_malloc(sizeof table, &p), "no memory for the pixel table");
     d->table = p;
-    CUDA_TRY(sc_cuda_malloc(8 * sizeof(float), &p), "no memory");
+    CUDA_TRY(sc_cuda_malloc(CUDA_ADAMW * sizeof(float), &p), "no memory");
     d->constants = p;
     CUDA_TRY(sc_cuda_malloc(CUDA_FAULTS * sizeof(int), &p), "no memory");
     d->faults = p;
@@ -164,7 +162,7 @@ sc_status cuda_dnn(cuda_device *d)
 }
 sc_status cuda_blas(cuda_device *d)
 {
-    return d->blas != NULL ? SC_OK : blas_open(d->stream, &d->blas);
+    return d->blas != NULL ? SC_OK : blas_open(&d->blas);
 }
 
 static sc_status cuda_supports(const sc_device *d, const sc_op_node *n)
@@ -233,21 +231,12 @@ static sc_status cuda_adamw(sc_device *head, const sc_adamw *o, size_t count, vo
                             const void *grad, void *m, void *v)
 {
     cuda_device *d = (cuda_device *)head;
-    const double c1 = 1 - pow(o->beta1, (double)o->step), c2 = 1 - pow(o->beta2, (double)o->step);
-    const float c[8] = {(float)(1 - o->lr * o->weight_decay),
-                        (float)o->beta1,
-                        (float)(1 - o->beta1),
-                        (float)o->beta2,
-                        (float)(1 - o->beta2),
-                        (float)(o->lr / c1),
-                        (float)sqrt(c2),
-                        (float)o->eps};
-    CUDA_TRY(sc_cuda_copy(d->stream, d->constants, c, sizeof c), "the constants of AdamW");
+    SC_TRY(cuda_bring_constants(d, o));
     return cuda_check(
         sc_cuda_adamw(d->stream, value, grad, m, v, NULL, (int64_t)count, d->constants), "AdamW");
 }
 
-static sc_status cuda_sync(sc_device *head)
+sc_status cuda_tell_faults(const int faults[CUDA_FAULTS])
 {
     static const char *const what[CUDA_FAULTS] = {
         [FAULT_AUGMENT] = "augment: the draws of row %d leave the image",
@@ -255,19 +244,25 @@ static sc_status cuda_sync(sc_device *head)
         [FAULT_SELECT] = "select_row: the row of text %d does not exist",
         [FAULT_ATTENTION] = "attention: the last position of text %d is not in the text",
         [FAULT_LOSS] = "superclip_loss: the label of row %d is no class"};
+    for (int i = 0; i < CUDA_FAULTS; i++)
+        if (faults[i] != 0) {
+            char text[128];
+            (void)snprintf(text, sizeof text, what[i], faults[i] - 1);
+            return sc_fail(SC_EINTERNAL, "%s", text);
+        }
+    return SC_OK;
+}
+static sc_status cuda_sync(sc_device *head)
+{
     cuda_device *d = (cuda_device *)head;
     int faults[CUDA_FAULTS] = {0};
     SC_TRY(cuda_wait(d));
     CUDA_TRY(sc_cuda_copy(d->stream, faults, d->faults, sizeof faults), "reading faults");
     CUDA_TRY(sc_cuda_stream_wait(d->stream), "reading faults");
-    for (int i = 0; i < CUDA_FAULTS; i++)
-        if (faults[i] != 0) {
-            char text[128];
-            (void)snprintf(text, sizeof text, what[i], faults[i] - 1);
-            CUDA_TRY(sc_cuda_zero(d->stream, d->faults, sizeof faults), "clearing faults");
-            return sc_fail(SC_EINTERNAL, "%s", text);
-        }
-    return d->broken;
+    const sc_status status = cuda_tell_faults(faults);
+    if (status != SC_OK)
+        CUDA_TRY(sc_cuda_zero(d->stream, d->faults, sizeof faults), "clearing faults");
+    return status == SC_OK ? d->broken : status;
 }
 
 const sc_backend *sc_backend_cuda(void)
@@ -301,5 +296,6 @@ const sc_backend *sc_backend_cuda(void)
         .sum = cuda_sum_floats,
         .share = cuda_share_floats,
     };
+        .queue = &cuda_queue,
     return &cuda;
 }

@@ -61,6 +61,7 @@ typedef struct dnn_cache dnn_cache;
 typedef struct dnn {
     dnn_api api;
     void *handle; /* NULL: plans only */
+    void *stream; /* the handle's */
     void *device; /* DEVICEPROP descriptor */
     dnn_plan *plans;
     dnn_cache *cache; /* may be NULL */
@@ -80,7 +81,7 @@ sc_status dnn_plan_for(dnn *d, const dnn_conv *c, const dnn_plan **out);
  * writes x and pass FILTER writes w. */
 sc_status dnn_bind(dnn *d, void *x, void *w, void *y, void *workspace, void **pack);
 void dnn_unbind(dnn *d, void *pack); /* NULL is fine */
-sc_status dnn_run(dnn *d, const dnn_plan *p, void *pack);
+sc_status dnn_run(dnn *d, const dnn_plan *p, void *pack, void *stream);
 /* Writes new plans to the cache file; a failure is told once and harms nothing. */
 void dnn_keep_plans(dnn *d, const sc_log *log);
 

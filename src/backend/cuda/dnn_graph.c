@@ -122,7 +122,11 @@ void dnn_unbind(dnn *d, void *pack)
     if (pack != NULL)
         (void)d->api.descriptor_free(pack);
 }
-sc_status dnn_run(dnn *d, const dnn_plan *p, void *pack)
+sc_status dnn_run(dnn *d, const dnn_plan *p, void *pack, void *stream)
 {
+    if (d->stream != stream) {
+        SC_TRY(dnn_check(d, d->api.set_stream(d->handle, stream), "its stream"));
+        d->stream = stream;
+    }
     return dnn_check(d, d->api.execute(d->handle, p->plan, pack), p->key);
 }

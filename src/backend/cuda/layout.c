@@ -42,10 +42,10 @@ size_t cuda_value_bytes(const sc_device *d, const sc_value_desc *v)
         return count * sizeof(int32_t);
     return count * (cuda_type((const cuda_device *)d, v) == SC_CUDA_BF16 ? 2 : sizeof(float));
 }
-static bool as_on_host(const cuda_device *d, const sc_value_desc *v)
+bool cuda_plain(const sc_device *d, const sc_value_desc *v)
 {
     return v->kind == SC_BYTES || v->kind == SC_INT32 ||
-           (!cuda_image(v) && cuda_type(d, v) == SC_CUDA_F32);
+           (!cuda_image(v) && cuda_type((const cuda_device *)d, v) == SC_CUDA_F32);
 }
 
 /* Queues host floats [n][c][plane] or plain ones, `planes` on the device, to or from the value. */
@@ -81,7 +81,7 @@ static sc_status transfer(cuda_device *d, const sc_value_desc *v, const void *fr
         return SC_OK;
     if (to_host != NULL) /* a copy to the host waits without looking after the other ranks */
         SC_TRY(cuda_wait(d));
-    if (as_on_host(d, v)) {
+    if (cuda_plain(&d->head, v)) {
         const size_t plain = cuda_value_bytes(&d->head, v);
         SC_TRY_GOTO(cuda_check(from_host != NULL ? sc_cuda_copy(d->stream, value, from_host, plain)
                                                  : sc_cuda_copy(d->stream, to_host, value, plain),

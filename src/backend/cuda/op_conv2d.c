@@ -138,7 +138,7 @@ static sc_status conv_forward(cuda_device *d, const sc_op_node *n, void *state)
     if (s->plan[DNN_PASS_FORWARD] == NULL)
         return SC_OK;
     SC_TRY(cuda_weight_refresh(d, &n->params[0]));
-    SC_TRY(dnn_run(d->dnn, s->plan[DNN_PASS_FORWARD], s->pack[DNN_PASS_FORWARD]));
+    SC_TRY(dnn_run(d->dnn, s->plan[DNN_PASS_FORWARD], s->pack[DNN_PASS_FORWARD], d->stream));
     if (bias == NULL)
         return SC_OK;
     return cuda_check(sc_cuda_add_bias(d->stream, cuda_out(d, &n->out[0]), bias->value,
@@ -154,7 +154,7 @@ static sc_status filter_gradient(cuda_device *d, const sc_op_node *n, const conv
         return cuda_check(sc_cuda_zero(d->stream, w->grad,
                                        cuda_param_elements(&d->head, &w->desc) * sizeof(float)),
                           "conv2d's gradient");
-    SC_TRY(dnn_run(d->dnn, p, s->pack[DNN_PASS_FILTER]));
+    SC_TRY(dnn_run(d->dnn, p, s->pack[DNN_PASS_FILTER], d->stream));
     const void *from = type == SC_CUDA_BF16 ? gradient_of(n, p) : w->grad;
     return cuda_check(sc_cuda_filter_gradient(d->stream, (sc_cuda_in){from, type}, w->grad,
                                               w->desc.shape.d[0], (int)w->desc.shape.d[1],
@@ -168,7 +168,7 @@ static sc_status conv_backward(cuda_device *d, const sc_op_node *n, void *state)
     const int64_t *y = n->out[0].desc.shape.d;
     const dnn_plan *data = s->plan[DNN_PASS_DATA];
     if (data != NULL) {
-        SC_TRY(dnn_run(d->dnn, data, s->pack[DNN_PASS_DATA]));
+        SC_TRY(dnn_run(d->dnn, data, s->pack[DNN_PASS_DATA], d->stream));
         if (n->in[0].accumulate)
             CUDA_TRY(
                 sc_cuda_convert(d->stream,

@@ -136,7 +136,7 @@ static sc_status linear_forward(cuda_device *d, const sc_op_node *n, void *state
         SC_TRY(cuda_weight_refresh(d, s.w));
     if (s.bias != NULL && s.z == SC_CUDA_BF16)
         SC_TRY(cuda_weight_refresh(d, s.bias));
-    SC_TRY(blas_product_run(d->blas, l->forward, workspace_of(n)));
+    SC_TRY(blas_product_run(d->blas, l->forward, workspace_of(n), d->stream));
     const sc_cuda_in z = {z_of(n, &s), s.z};
     if (s.activation)
         return cuda_check(sc_cuda_activate(d->stream, cuda_activation(n), z,
@@ -177,9 +177,9 @@ static sc_status linear_backward(cuda_device *d, const sc_op_node *n, void *stat
     }
     SC_TRY(make_dz(d, n, &s));
     if (l->data != NULL)
-        SC_TRY(blas_product_run(d->blas, l->data, workspace_of(n)));
+        SC_TRY(blas_product_run(d->blas, l->data, workspace_of(n), d->stream));
     if (l->weight != NULL)
-        SC_TRY(blas_product_run(d->blas, l->weight, workspace_of(n)));
+        SC_TRY(blas_product_run(d->blas, l->weight, workspace_of(n), d->stream));
     if (s.bias == NULL || s.bias->grad == NULL)
         return SC_OK;
     return cuda_check(

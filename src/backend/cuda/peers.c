@@ -293,7 +293,16 @@ sc_status peers_gather(peers *p, const sc_comm *c, const void *send, void *recv,
     return settle(p, nccl, status, "a gathering", DEADLINE_SECONDS);
 }
 
-sc_status peers_wait(peers *p)
+bool peers_serve(const peers *p, const sc_comm *c)
+{
+    const group *g = find(p, c);
+    return g != NULL && g->nccl != NULL;
+}
+static int is_ready(void *stream, void *event, bool *ready)
+{
+    return event != NULL ? sc_cuda_event_ready(event, ready) : sc_cuda_stream_ready(stream, ready);
+}
+sc_status peers_wait(peers *p, void *stream, void *event)
 {
     const double until = sc_now() + DEADLINE_SECONDS;
     bool any = false;
@@ -301,7 +310,7 @@ sc_status peers_wait(peers *p)
         any = any || g->nccl != NULL;
     while (any) {
         bool ready = false;
-        const int failed = sc_cuda_stream_ready(p->stream, &ready);
+        const int failed = is_ready(stream, event, &ready);
         if (failed != 0)
             return sc_fail(SC_EINTERNAL, "cuda: the work that was queued: %s",
                            sc_cuda_error_text(failed));
@@ -317,7 +326,7 @@ sc_status peers_wait(peers *p)
             return fail_all(p, "waiting", "nothing moved for ten minutes");
         nap();
     }
-    const int failed = sc_cuda_stream_wait(p->stream);
+    const int failed = event != NULL ? sc_cuda_event_wait(event) : sc_cuda_stream_wait(stream);
     return failed == 0 ? SC_OK
                        : sc_fail(SC_EINTERNAL, "cuda: the work that was queued: %s",
                                  sc_cuda_error_text(failed));

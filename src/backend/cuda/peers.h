@@ -2,7 +2,7 @@
  * ranks that share a GPU have none, and their collectives go through the host.
  *
  * Communicators are non-blocking: no call of NCCL's waits for a peer, we do, with a deadline. A
- * failure of any rank is found while waiting for the stream (peers_wait) and ends every
+ * failure of any rank is found while waiting for the device (peers_wait) and ends every
  * communicator of the device: what was queued behind it never finishes.
  */
 #ifndef SC_BACKEND_CUDA_PEERS_H
@@ -21,14 +21,19 @@ void peers_free(peers *p); /* NULL is fine */
 sc_status peers_join(peers *p, const sc_comm *c);
 void peers_leave(peers *p, const sc_comm *c);
 
-/* Queue a collective on device memory; *done false: c is the host's to serve. */
+/* Queue a collective on device memory, on the stream of peers_new, where all of them are in the
+ * order of the calls; *done false: c is the host's to serve. */
 sc_status peers_sum(peers *p, const sc_comm *c, void *buf, size_t count, sc_dtype type, bool *done);
 sc_status peers_broadcast(peers *p, const sc_comm *c, void *buf, size_t bytes, bool *done);
 /* sizes: bytes of every rank. */
 sc_status peers_gather(peers *p, const sc_comm *c, const void *send, void *recv,
                        const size_t *sizes, bool *done);
 
-/* Waits for the stream. SC_ECOMM when a peer failed, or nothing moved for ten minutes. */
-sc_status peers_wait(peers *p);
+/* Whether the calls above will queue for c, and none of them goes through the host. */
+bool peers_serve(const peers *p, const sc_comm *c);
+
+/* Waits for a stream, or for an event when there is one. SC_ECOMM when a peer failed, or nothing
+ * moved for ten minutes. */
+sc_status peers_wait(peers *p, void *stream, void *event);
 
 #endif

@@ -106,6 +106,10 @@ extern "C" int sc_cuda_event_record(void *event, void *stream)
     return static_cast<int>(
         cudaEventRecord(static_cast<cudaEvent_t>(event), sc_cuda_queue(stream)));
 }
+extern "C" int sc_cuda_event_wait(void *event)
+{
+    return static_cast<int>(cudaEventSynchronize(static_cast<cudaEvent_t>(event)));
+}
 extern "C" int sc_cuda_event_ready(void *event, bool *ready)
 {
     const cudaError_t e = cudaEventQuery(static_cast<cudaEvent_t>(event));

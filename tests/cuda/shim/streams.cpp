@@ -384,6 +384,17 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned
         queue(stream, {nullptr, {event->done}, nullptr});
     return cudaSuccess;
 }
+cudaError_t cudaEventSynchronize(cudaEvent_t event)
+{
+    (void)shim_called("cudaEventSynchronize");
+    if (event->into_graph)
+        return refused(cudaErrorCapturedEvent, "cudaEventSynchronize of a recorded event");
+    if (shim_unsafe("cudaEventSynchronize while recording"))
+        return cudaErrorStreamCaptureUnsupported;
+    while (event->done && !*event->done)
+        must_step();
+    return shim_take_error();
+}
 cudaError_t cudaEventQuery(cudaEvent_t event)
 {
     (void)shim_called("cudaEventQuery");
