@@ -165,10 +165,6 @@ typedef struct sc_device_options {
     const sc_log *log;
 } sc_device_options;
 
-typedef struct sc_backend sc_backend;
-/* The head of every backend's device struct. */
-typedef struct sc_device {
-    const sc_backend *backend;
 /* The order of a device's work: what is queued on one branch runs in the order of the calls; between two
  * branches only sc_queue.order orders. A device starts on SC_BRANCH_MAIN, and every other call of nn is made
  * there, with all branches joined. */
@@ -180,6 +176,10 @@ typedef enum sc_branch {
     SC_BRANCHES
 } sc_branch;
 
+typedef struct sc_backend sc_backend;
+/* The head of every backend's device struct. */
+typedef struct sc_device {
+    const sc_backend *backend;
     sc_precision_mode precision; /* what programs of this device use */
     int threads;
     char description[160];       /* for the log: "cpu: oneDNN 2.6.3, AVX-512 bf16, 2 threads" */
@@ -188,10 +188,6 @@ typedef enum sc_branch {
 /* Of a device with memory of its own. `unit` is the same for devices that share it, over all processes and
  * hosts. */
 typedef struct sc_device_memory { size_t free, total; uint64_t unit; } sc_device_memory;
-
-struct sc_backend {
-    const char *name; /* "ref", "cpu", "cuda" */
-    sc_dtype real;    /* element type of parameters, gradients and moments: SC_F32, or SC_F64 (ref) */
 
 /* What a device offers whose calls queue work and return. */
 typedef struct sc_queue {
@@ -228,6 +224,10 @@ typedef struct sc_queue {
     sc_status (*replay)(sc_device *d, void *step);
     void (*forget)(sc_device *d, void *step); /* waits for it; NULL is fine */
 } sc_queue;
+
+struct sc_backend {
+    const char *name; /* "ref", "cpu", "cuda" */
+    sc_dtype real;    /* element type of parameters, gradients and moments: SC_F32, or SC_F64 (ref) */
 
     sc_status (*open)(const sc_device_options *o, sc_device **out);
     /* One of several: the number is taken modulo how many there are. May be NULL: there is one. */
@@ -292,6 +292,9 @@ typedef struct sc_queue {
     /* May be NULL: the memory is the host's. What is free there now, whoever holds the rest. */
     sc_status (*memory)(sc_device *d, sc_device_memory *out);
 
+    /* NULL: work is done when a call returns. */
+    const sc_queue *queue;
+
     /* May be NULL: not known. The most this device does now, measured in well under a second: FLOP a
      * second of multiply-adds in its precision, bytes a second of reading and writing its memory. */
     sc_status (*peak)(sc_device *d, double *flops, double *bytes);
@@ -304,9 +307,6 @@ const sc_backend *sc_backend_ref(void);
 const sc_backend *sc_backend_cpu(void);
 /* The CUDA backend, a library beside the program or in its lib folder, opened once and for good. SC_EUNSUPPORTED
  * with a line that says why there is none. That a device is there, its open tells. */
-    /* NULL: work is done when a call returns. */
-    const sc_queue *queue;
-
 sc_status sc_backend_find_cuda(const sc_backend **out);
 
 #endif

@@ -45,8 +45,10 @@ typedef struct cuda_device {
     sc_cuda_device_facts facts;
     float *table;     /* device: sc_normalize_table */
     float *constants; /* device: of the AdamW step being queued, [8] */
-    int *faults;      /* device: [CUDA_FAULTS] bad indices met by kernels, see sync */
-    char *staging;    /* host: what collectives over host memory travel through */
+    cuda_constants next;
+    bool recording, told; /* told: why nothing is recorded */
+    int *faults;          /* device: [CUDA_FAULTS] bad indices met by kernels, see sync */
+    char *staging;        /* host: what collectives over host memory travel through */
     size_t staging_bytes;
     sc_status broken; /* the first failure of a call that cannot return one */
     dnn *dnn;         /* NULL: not needed yet; see cuda_dnn */
@@ -93,9 +95,9 @@ size_t cuda_value_bytes(const sc_device *d, const sc_value_desc *v);
 int64_t cuda_stored(const sc_value_desc *v); /* elements, padding included */
 int64_t cuda_rows(const sc_value_desc *v);   /* product of all dimensions but the last */
 int cuda_width(const sc_value_desc *v);      /* the last dimension */
+bool cuda_plain(const sc_device *d, const sc_value_desc *v); /* lies as on the host */
 sc_status cuda_upload(sc_device *d, const sc_value_desc *v, const void *host, void *value);
 sc_status cuda_download(sc_device *d, const sc_value_desc *v, const void *value, void *host);
-bool cuda_plain(const sc_device *d, const sc_value_desc *v); /* lies as on the host */
 size_t cuda_param_elements(const sc_device *d, const sc_param_desc *p);
 void cuda_param_import(sc_device *d, const sc_param_desc *p, const void *host, void *value);
 void cuda_param_export(sc_device *d, const sc_param_desc *p, const void *value, void *host);
@@ -141,8 +143,6 @@ void cuda_free(sc_device *d, void *p);
 
 /* Waits for the selected branch, or for an event, and looks after the other ranks meanwhile. */
 sc_status cuda_wait(cuda_device *d);
-/* Collectives on device memory. Those that go through the host wait for the stream; their staging
- * memory is reserved while programs are prepared. */
 sc_status cuda_wait_event(cuda_device *d, void *event);
 
 /* queue.c */
@@ -154,6 +154,8 @@ sc_status cuda_order(sc_device *d, sc_branch before, sc_branch after);
 sc_status cuda_bring_constants(cuda_device *d, const sc_adamw *o);
 /* SC_EINTERNAL with the words for what kernels met. */
 sc_status cuda_tell_faults(const int faults[CUDA_FAULTS]);
+/* Collectives on device memory. Those that go through the host wait for the stream; their staging
+ * memory is reserved while programs are prepared. */
 enum { CUDA_MOST_RANKS = 1024 };
 sc_status cuda_reserve_staging(cuda_device *d, size_t bytes);
 sc_status cuda_all_reduce(cuda_device *d, const sc_comm *c, double *buf, size_t count);

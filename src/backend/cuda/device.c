@@ -295,7 +295,7 @@ const sc_backend *sc_backend_cuda(void)
         .leave = cuda_leave,
         .sum = cuda_sum_floats,
         .share = cuda_share_floats,
-    };
         .queue = &cuda_queue,
+    };
     return &cuda;
 }

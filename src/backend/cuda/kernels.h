@@ -290,11 +290,11 @@ int sc_cuda_unpin(void *p);
 int sc_cuda_event_new(void **event);
 int sc_cuda_event_free(void *event);
 int sc_cuda_event_record(void *event, void *stream);
+int sc_cuda_event_wait(void *event);
 int sc_cuda_event_ready(void *event, bool *ready);
 int sc_cuda_stream_after(void *stream, void *event);
 /* Between the two, work of the stream and of those that are made to follow it becomes a graph. Only
  * calls of this thread are judged. A failed end leaves *graph NULL and nothing recording. */
-int sc_cuda_event_wait(void *event);
 int sc_cuda_record_begin(void *stream);
 int sc_cuda_record_end(void *stream, void **graph);
 int sc_cuda_graph_launch(void *graph, void *stream);
