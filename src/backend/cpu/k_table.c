@@ -1,5 +1,6 @@
 #include "kernels.h"
 #include "simd.h"
+#include "wgrad.h"
 #include "winograd.h"
 
 #define TEXT2(x) #x
@@ -21,5 +22,6 @@ void KERNEL(cpu_kernels)(cpu_kernels *k)
     KERNEL(fill_optim)(k);
     KERNEL(fill_augment)(k);
     k->wino = KERNEL(wino_kernels)();
+    k->wgrad = KERNEL(wgrad_kernels)();
     KERNEL(fill_peak)(k);
 }

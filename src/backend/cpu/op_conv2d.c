@@ -1,9 +1,11 @@
 /* conv2d on blocked activations: by oneDNN's direct algorithm, or in bfloat16 by our Winograd
- * kernels where the shape is theirs (never in fp32, which promises IEEE sums). Scratch: the largest
- * scratchpad, then a temporary of the input gradient (accumulation) or of the weight gradient (when
- * the processor's layout is not the flat one).
+ * kernels where the shape is theirs (never in fp32, which promises IEEE sums). The gradient of the
+ * weights is ours where the processor has AVX-512 (wgrad.h). Scratch: the largest scratchpad, then
+ * a temporary of the input gradient (accumulation) or of the weight gradient (when the processor's
+ * layout is not the flat one).
  */
 #include "cpu.h"
+#include "wgrad.h"
 #include "winograd.h"
 
 #include <stdlib.h>
@@ -16,6 +18,8 @@ typedef struct conv {
     const cpu_wino_kernels *wino;       /* of the directions that go this way: */
     bool wino_forward, wino_data, wino_weights;
     cpu_wino_shape there, back; /* forward, and from the output to the input */
+    bool own_weights;           /* by cpu_wgrad, of `gradient` */
+    cpu_wgrad_shape gradient;
 } conv;
 
 typedef struct conv_shape {
@@ -145,6 +149,33 @@ static size_t wino_memory(const cpu_device *d, const sc_op_node *n)
     return bytes;
 }
 
+/* ---- our weight gradient ---- */
+static bool own_uses(const cpu_device *d, const sc_op_node *n)
+{
+    const sc_value_desc *x = &n->in[0].desc, *y = &n->out[0].desc;
+    const bool bf = cpu_bf16(d, y);
+    return d->k.wgrad && (!bf || d->k.wgrad->tile_pairs) && cpu_blocked(y) &&
+           cpu_bf16(d, x) == bf && !wino_uses(d, n, CPU_WINO_WEIGHTS);
+}
+static cpu_wgrad_shape own_shape(const cpu_device *d, const sc_op_node *n)
+{
+    const sc_value_desc *x = &n->in[0].desc, *y = &n->out[0].desc;
+    const bool blocked = cpu_blocked(x);
+    return (cpu_wgrad_shape){.n = x->shape.d[0],
+                             .ci = blocked ? cpu_channels(x) / 16 : 1,
+                             .co = cpu_channels(y) / 16,
+                             .planes = blocked ? 0 : x->shape.d[1],
+                             .h = x->shape.d[2],
+                             .w = x->shape.d[3],
+                             .oh = y->shape.d[2],
+                             .ow = y->shape.d[3],
+                             .kernel = n->attrs.kernel,
+                             .stride = n->attrs.stride,
+                             .pad = n->attrs.pad,
+                             .bf = cpu_bf16(d, y),
+                             .threads = d->head.threads};
+}
+
 static sc_status conv_memory(cpu_device *d, const sc_op_node *n, size_t *saved, size_t *scratch)
 {
     (void)saved;
@@ -162,8 +193,10 @@ static sc_status conv_memory(cpu_device *d, const sc_op_node *n, size_t *saved, 
                                       cpu_value_bytes(&d->head, &n->in[0].desc));
             dnnl_primitive_desc_destroy(pd);
         }
-        status = weights_pd(d, &s, fwd, &pd);
-        if (status == SC_OK) {
+        const cpu_wgrad_shape own = own_shape(d, n);
+        if (own_uses(d, n))
+            bytes = larger(bytes, cpu_wgrad_scratch(&own));
+        else if ((status = weights_pd(d, &s, fwd, &pd)) == SC_OK) {
             size_t temporary = cpu_align(dnnl_memory_desc_get_size(weights_md(pd, true))) +
                                cpu_align(dnnl_memory_desc_get_size(&s.bias));
             bytes = larger(bytes, cpu_align(cpu_scratchpad(pd)) + temporary);
@@ -263,11 +296,13 @@ static sc_status prepare_directions(cpu_device *d, const sc_op_node *n, const co
     c->wino_forward = wino_uses(d, n, CPU_WINO_FORWARD);
     c->wino_data = data && wino_uses(d, n, CPU_WINO_DATA);
     c->wino_weights = weights && wino_uses(d, n, CPU_WINO_WEIGHTS);
+    c->own_weights = weights && own_uses(d, n);
+    c->gradient = own_shape(d, n);
     SC_TRY(c->wino_forward ? wino_copy(d, n, false, &c->forward_copy)
                            : prepare_forward(d, n, s, c, fwd));
     if (data)
         SC_TRY(c->wino_data ? wino_copy(d, n, true, &c->data_copy) : prepare_data(d, n, s, c, fwd));
-    if (weights && !c->wino_weights)
+    if (weights && !c->wino_weights && !c->own_weights)
         SC_TRY(prepare_weights(d, n, s, c, fwd));
     return SC_OK;
 }
@@ -320,6 +355,11 @@ static sc_status conv_backward(cpu_device *d, const sc_op_node *n, void *state)
     if (c->wino_weights)
         cpu_wino_gradient(c->wino, &c->there, n->in[0].data, n->out[0].grad, n->params[0].grad,
                           n->scratch);
+    if (c->own_weights && n->params[0].grad)
+        cpu_wgrad(d->k.wgrad, &c->gradient, n->in[0].data, n->out[0].grad, n->params[0].grad,
+                  n->scratch);
+    if (c->own_weights && n->n_params > 1 && n->params[1].grad)
+        cpu_wgrad_bias(&d->k, &c->gradient, n->out[0].grad, n->params[1].grad);
     if (c->weights.p)
         SC_TRY(cpu_primitive_run(d, &c->weights));
     if (c->weights_reorder.p)
