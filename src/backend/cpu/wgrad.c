@@ -358,14 +358,14 @@ void cpu_wgrad(const cpu_wgrad_kernels *k, const cpu_wgrad_shape *s, const void 
 {
     const wgrad_plan p = plan_of(s);
     /* a task's sums are its own: who computes them changes nothing */
-#pragma omp parallel for schedule(dynamic, 1)
+#pragma omp parallel for num_threads(s->threads) schedule(dynamic, 1)
     for (int64_t task = 0; task < p.slices * p.groups_i * p.groups_o; task++)
         run_task(k, &p, s, x, dy, dw, scratch, task);
     if (p.slices == 1)
         return;
     const char *more = (const char *)scratch + (size_t)s->threads * (p.x_bytes + p.y_bytes);
     const int64_t apart = (int64_t)(cpu_align((size_t)p.sums * sizeof(float)) / sizeof(float));
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for num_threads(s->threads) schedule(static)
     for (int64_t from = 0; from < p.sums; from += ADD_COUNT)
         for (int64_t q = 1; q < p.slices; q++)
             k->add(dw + from, (const float *)(const void *)more + (q - 1) * apart + from,
@@ -375,7 +375,7 @@ void cpu_wgrad(const cpu_wgrad_kernels *k, const cpu_wgrad_shape *s, const void 
 void cpu_wgrad_bias(const cpu_kernels *k, const cpu_wgrad_shape *s, const void *dy, float *db)
 {
     const int64_t pixels = s->oh * s->ow, plane = pixels * 16;
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for num_threads(s->threads) schedule(static)
     for (int64_t o = 0; o < s->co; o++) {
         double sum[16] = {0};
         for (int64_t n = 0; n < s->n; n++) {
