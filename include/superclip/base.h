@@ -154,7 +154,7 @@ uint32_t sc_mt19937_interval(sc_mt19937 *mt, uint32_t max);
 uint32_t sc_crc32c(uint32_t crc, const void *data, size_t n);
 
 /* ---- files -------------------------------------------------------------------------------- */
-/* Whole-file replacement that survives a crash: bytes go to "<path>.tmp.<pid>" in the same
+/* Whole-file replacement that survives a crash: bytes go to "<path>.tmp.<thread id>" in the same
  * folder; commit = flush, fsync, rename, fsync of the folder. abort (or a failed commit) removes
  * the temporary file and leaves the old one as it was. */
 typedef struct sc_atomic_file sc_atomic_file;

@@ -63,6 +63,7 @@ typedef struct sc_options {
     char *gpus;        /* "0,2,5" or NULL */
     char *init_from, *resume_from;
     char *progress;    /* auto, live, plain */
+    char *jobs_per_gpu; /* auto, or "1" to "8" */
     int group_size;    /* 0: the planner decides */
     int plan_ranks;    /* 0: the ranks there are */
     int overfit;       /* 0: off */

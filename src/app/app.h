@@ -92,9 +92,11 @@ struct app {
     sc_options options;
     sc_backend const *backend;
     sc_device *devices[2]; /* fp32 (fp64 for ref), bf16; opened when first needed */
-    bool bf16;             /* every rank's processor has it */
-    int threads;           /* per rank */
-    int cores;             /* of this node */
+    size_t gpu_room; /* bytes free for one rank on the fullest GPU when the run began, 0: no GPU */
+    int at_once;     /* jobs that a group of one rank trains at once; see at_once.c */
+    bool bf16;       /* every rank's processor has it */
+    int threads;     /* per rank */
+    int cores;       /* of this node */
 
     char *source_dir;     /* image folder, NULL when data_dir is packed */
     sc_source_list *list; /* of source_dir */
@@ -159,6 +161,10 @@ void app_print_error(const app *a, const char *message);
 /* Chooses backend and opens the device that tells the precision. Collective. */
 sc_status app_open_backend(app *a);
 sc_status app_device(app *a, bool bf16, sc_device **out);
+/* Another one in the same place, which the caller closes, with its share of the rank's threads when
+ * it is one of `neighbours`. For several threads at once. */
+sc_status app_open_device(const app *a, bool bf16, int neighbours, const sc_log *log,
+                          sc_device **out);
 void app_close_devices(app *a);
 /* Sustained operations per second of one rank, a guess good enough to compare plans. */
 double app_flops(const app *a, bool bf16, int threads);
@@ -217,7 +223,18 @@ sc_status app_write_summary(app *a, int config);
 sc_status app_make_plan(app *a, int ranks, int ranks_per_node, sc_plan *best, sc_plan *second);
 /* Fills job_memory for groups of the planned sizes. */
 sc_status app_estimate_memory(app *a, const sc_plan *plan);
+/* Two configs' programs are alike in size. */
+bool app_same_shapes(const app *a, int x, int y);
+/* Bytes of one of a config's jobs on each rank of a group; 0 as long as the data is not packed. */
+sc_status app_job_memory(app *a, int config, int ranks, size_t *bytes);
 sc_status app_print_plan(app *a);
+
+/* ---- at_once.c: several jobs on one GPU
+ * --------------------------------------------------------------------- */
+/* --jobs-per-gpu against the backend and the other options. */
+sc_status app_judge_at_once(const app *a);
+/* Rank 0: sets at_once, from the memory that the jobs need when the option is auto. */
+sc_status app_choose_at_once(app *a);
 
 /* ---- versions.c
  * --------------------------------------------------------------------------------------- */

@@ -45,6 +45,8 @@ static sc_status open_logs(app *a)
         begin_log(a, i);
         sc_info(&a->log, "Log of %s: %s", k->config->name, sc_run_log_path(k->log));
     }
+    if (a->at_once > 1)
+        sc_info(&a->log, "A rank that trains alone takes up to %d jobs at once", a->at_once);
     return SC_OK;
 }
 
@@ -108,17 +110,20 @@ int coordinator_next(app *a)
     return job;
 }
 
-sc_status coordinator_begin(app *a, int *own)
+sc_status coordinator_begin(app *a, int32_t own[SC_MOST_SLOTS], int *count)
 {
-    *own = -1;
-    for (int g = 0; g < a->plan.groups; g++) {
-        int32_t job = coordinator_next(a);
-        if (job < 0)
-            break;
-        if (a->coordinator->leader[g] == 0)
-            *own = job;
-        else
-            SC_TRY(sc_mail_send(a->mail, a->coordinator->leader[g], MAIL_JOB, &job, sizeof job));
+    *count = 0;
+    for (int round = 0; round < a->at_once; round++) {
+        for (int g = 0; g < a->plan.groups; g++) {
+            int32_t job = round == 0 || a->plan.group_size[g] == 1 ? coordinator_next(a) : -1;
+            if (job < 0)
+                continue;
+            if (a->coordinator->leader[g] == 0)
+                own[(*count)++] = job;
+            else
+                SC_TRY(
+                    sc_mail_send(a->mail, a->coordinator->leader[g], MAIL_JOB, &job, sizeof job));
+        }
     }
     return SC_OK;
 }
@@ -136,7 +141,7 @@ bool coordinator_idle(const app *a)
     return c->running == 0 && (a->stop || c->next >= a->plan.order_count);
 }
 
-void coordinator_line(app *a, int job, sc_log_level level, const char *line)
+static void show_line(app *a, int job, sc_log_level level, const char *line)
 {
     /* The trainer names the fold in some of its lines; here every line is marked already. */
     char mark[32];
@@ -156,7 +161,7 @@ static char *job_label(const app *a, int job)
                : sc_format("[fold %d]", j->fold);
 }
 
-void coordinator_progress(app *a, const progress_mail *p)
+static void show_progress(app *a, const progress_mail *p)
 {
     const sc_progress_state *s = &p->state;
     app_job *j = &a->jobs[p->job];
@@ -206,7 +211,7 @@ static sc_status end_config(app *a, int config)
     return SC_OK;
 }
 
-sc_status coordinator_result(app *a, const result_mail *r, const char *message)
+static sc_status end_job(app *a, const result_mail *r, const char *message)
 {
     coordinator *c = a->coordinator;
     app_job *j = &a->jobs[r->job];
@@ -256,7 +261,7 @@ sc_status coordinator_stop(app *a)
     return SC_OK;
 }
 
-static sc_status answer(app *a, int from, int tag, const char *data, size_t n)
+sc_status coordinator_take(app *a, int from, int tag, const char *data, size_t n)
 {
     if (tag == MAIL_ASK) {
         int32_t job = coordinator_next(a);
@@ -271,19 +276,19 @@ static sc_status answer(app *a, int from, int tag, const char *data, size_t n)
     if (tag == MAIL_LINE && n >= sizeof(line_mail)) {
         line_mail m;
         memcpy(&m, data, sizeof m);
-        coordinator_line(a, m.job, (sc_log_level)m.level, data + sizeof m);
+        show_line(a, m.job, (sc_log_level)m.level, data + sizeof m);
         return SC_OK;
     }
     if (tag == MAIL_PROGRESS && n == sizeof(progress_mail)) {
         progress_mail m;
         memcpy(&m, data, sizeof m);
-        coordinator_progress(a, &m);
+        show_progress(a, &m);
         return SC_OK;
     }
     if (tag == MAIL_RESULT && n >= sizeof(result_mail)) {
         result_mail m;
         memcpy(&m, data, sizeof m);
-        return coordinator_result(a, &m, data + sizeof m);
+        return end_job(a, &m, data + sizeof m);
     }
     if (tag == MAIL_STOP)
         return coordinator_stop(a);
@@ -299,7 +304,7 @@ sc_status coordinator_serve(app *a)
         SC_TRY(sc_mail_poll(a->mail, &got, &from, &tag, &data, &n));
         if (!got)
             break;
-        sc_status status = answer(a, from, tag, data, n);
+        sc_status status = coordinator_take(a, from, tag, data, n);
         free(data);
         SC_TRY(status);
     }

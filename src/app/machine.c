@@ -18,16 +18,28 @@ static int gpu_number(const app *a)
     return atoi(list);
 }
 
+sc_status app_open_device(const app *a, bool bf16, int neighbours, const sc_log *log,
+                          sc_device **out)
+{
+    sc_device_options o = {.threads = a->threads / neighbours, .log = log};
+    if (o.threads < 1)
+        o.threads = 1;
+    o.precision = a->backend == sc_backend_ref() ? SC_FP64 : bf16 ? SC_BF16_MIXED : SC_FP32;
+    return a->backend->open_nth ? a->backend->open_nth(&o, gpu_number(a), out)
+                                : a->backend->open(&o, out);
+}
+
 static sc_status open_device(app *a, bool bf16, const sc_log *log)
 {
-    sc_device_options o = {.threads = a->threads, .log = log};
-    o.precision = a->backend == sc_backend_ref() ? SC_FP64 : bf16 ? SC_BF16_MIXED : SC_FP32;
-    return a->backend->open_nth ? a->backend->open_nth(&o, gpu_number(a), &a->devices[bf16])
-                                : a->backend->open(&o, &a->devices[bf16]);
+    return app_open_device(a, bf16, 1, log, &a->devices[bf16]);
 }
 
 static sc_status open_cuda(app *a, bool bf16)
 {
+    /* Before the driver starts: queues of the hardware, 8 without this, or the streams of several
+     * jobs wait for each other. */
+    if (strcmp(a->options.jobs_per_gpu, "1") != 0)
+        setenv("CUDA_DEVICE_MAX_CONNECTIONS", "32", 0);
     SC_TRY(sc_backend_find_cuda(&a->backend));
     return open_device(a, bf16, &a->log);
 }
@@ -78,6 +90,33 @@ sc_status app_device(app *a, bool bf16, sc_device **out)
     return SC_OK;
 }
 
+/* What is free on the fullest GPU, for each of the ranks that share it. Collective. */
+static sc_status ask_memory(app *a, sc_device *d)
+{
+    const sc_comm *c = a->world->comm;
+    sc_device_memory m = {0};
+    const bool known = a->backend->memory != NULL;
+    APP_AGREE(a, known ? a->backend->memory(d, &m) : SC_OK);
+    int64_t mine[2] = {(int64_t)m.free, (int64_t)m.unit};
+    int64_t *all = sc_alloc((size_t)c->size * 2, sizeof *all);
+    int64_t *counts = sc_alloc((size_t)c->size, sizeof *counts);
+    APP_AGREE(a, all && counts ? SC_OK : SC_ENOMEM);
+    for (int r = 0; r < c->size; r++)
+        counts[r] = 2;
+    sc_status status = c->all_gather(c, mine, all, counts, SC_I64);
+    int64_t sharers = 0, least = 0;
+    for (int r = 0; r < c->size && status == SC_OK; r++)
+        sharers += all[2 * r + 1] == mine[1];
+    if (status == SC_OK) {
+        least = mine[0] / sharers;
+        status = c->all_reduce(c, &least, 1, SC_I64, SC_MIN);
+    }
+    a->gpu_room = known ? (size_t)least : 0;
+    free(all);
+    free(counts);
+    return status;
+}
+
 sc_status app_open_backend(app *a)
 {
     const sc_comm *c = a->world->comm;
@@ -103,7 +142,7 @@ sc_status app_open_backend(app *a)
                 "some ranks' processors have no bfloat16 instructions: all compute in fp32");
     sc_info(&a->log, "Backend: %s%s%s%s", d->description, why_not[0] ? " (no GPU: " : "", why_not,
             why_not[0] ? ")" : "");
-    return SC_OK;
+    return ask_memory(a, d);
 }
 
 void app_close_devices(app *a)

@@ -72,6 +72,18 @@ static void warn_of_memory(const app *a, const sc_plan *p, int ranks_per_node)
            ranks_per_node, most / 1e9, have * 1024 / 1e9);
 }
 
+/* What company costs and brings, where there is any. */
+static void tell_at_once(const app *a, const sc_plan *p)
+{
+    if (a->at_once < 2 || p->groups == 0 || p->group_size[p->groups - 1] > 1) /* largest first */
+        return;
+    const double n = a->at_once;
+    printf(
+        "Up to %d jobs at once on a GPU (--jobs-per-gpu %s), each in memory of its own, taken as "
+        "%.2f times as fast as one after another\n",
+        a->at_once, a->options.jobs_per_gpu, n / (1 + (n - 1) * SC_GPU_CROWDING));
+}
+
 sc_status app_print_plan(app *a)
 {
     int ranks = a->options.plan_ranks > 0 ? a->options.plan_ranks : a->world->comm->size;
@@ -82,6 +94,7 @@ sc_status app_print_plan(app *a)
         per_node = a->cores;
     sc_plan best, second;
     memset(&second, 0, sizeof second);
+    SC_TRY(app_choose_at_once(a));
     SC_TRY(app_make_plan(a, ranks, per_node, &best, &second));
     sc_status status = app_estimate_memory(a, &best);
     int *first_rank = sc_alloc((size_t)best.groups + 1, sizeof *first_rank);
@@ -103,6 +116,7 @@ sc_status app_print_plan(app *a)
                "memory/rank");
         for (int j = 0; j < a->job_count; j++)
             job_row(a, &best, first_rank, j);
+        tell_at_once(a, &best);
         if (a->job_memory[0] == 0)
             printf("Memory is known once the data is packed (a first run does it, or "
                    "tools/pack_hdf5)\n");

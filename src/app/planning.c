@@ -56,7 +56,9 @@ sc_status app_make_plan(app *a, int ranks, int ranks_per_node, sc_plan *best, sc
     }
     sc_machine m = {.ranks = ranks,
                     .ranks_per_node = ranks_per_node,
-                    .flops = app_flops(a, bf16, sc_threads(a->cores, ranks_per_node))};
+                    .flops = app_flops(a, bf16, sc_threads(a->cores, ranks_per_node)),
+                    .slots = a->at_once,
+                    .crowding = SC_GPU_CROWDING};
     m.bandwidth = ranks > ranks_per_node ? 1e9 : 2.5e9;
     m.latency = ranks_per_node > a->cores ? 50e-6 : ranks > ranks_per_node ? 20e-6 : 3e-6;
     sc_status status = sc_plan_make(jobs, a->job_count, &m, a->options.group_size, best, second);
@@ -64,28 +66,47 @@ sc_status app_make_plan(app *a, int ranks, int ranks_per_node, sc_plan *best, sc
     return status;
 }
 
+bool app_same_shapes(const app *a, int x, int y)
+{
+    const app_case *k = &a->cases[x], *o = &a->cases[y];
+    const sc_config *c = k->config, *d = o->config;
+    double texts, longest, other_texts, other_longest;
+    token_counts(k, &texts, &longest);
+    token_counts(o, &other_texts, &other_longest);
+    return strcmp(c->image_encoder, d->image_encoder) == 0 &&
+           strcmp(c->text_encoder, d->text_encoder) == 0 && c->embed_dim == d->embed_dim &&
+           c->img_size == d->img_size && c->batch_size == d->batch_size && k->bf16 == o->bf16 &&
+           k->vocabulary == o->vocabulary && c->n_splits == d->n_splits && texts == other_texts &&
+           longest == other_longest;
+}
+
 /* A case before `i` whose programs have the same shapes, or -1: compiling takes seconds. */
 static int same_shapes(const app *a, const sc_plan *plan, int i)
 {
-    const app_case *k = &a->cases[i];
-    const sc_config *c = k->config;
-    double texts, longest, other_texts, other_longest;
-    token_counts(k, &texts, &longest);
-    int group = plan->group_of_job[k->first_job];
+    int group = plan->group_of_job[a->cases[i].first_job];
     for (int e = 0; e < i; e++) {
-        const app_case *o = &a->cases[e];
-        const sc_config *d = o->config;
-        int other = plan->group_of_job[o->first_job];
-        token_counts(o, &other_texts, &other_longest);
-        if (strcmp(c->image_encoder, d->image_encoder) == 0 &&
-            strcmp(c->text_encoder, d->text_encoder) == 0 && c->embed_dim == d->embed_dim &&
-            c->img_size == d->img_size && c->batch_size == d->batch_size && k->bf16 == o->bf16 &&
-            k->vocabulary == o->vocabulary && c->n_splits == d->n_splits && texts == other_texts &&
-            longest == other_longest && group >= 0 && other >= 0 &&
-            plan->group_size[group] == plan->group_size[other])
+        int other = plan->group_of_job[a->cases[e].first_job];
+        if (group >= 0 && other >= 0 && plan->group_size[group] == plan->group_size[other] &&
+            app_same_shapes(a, i, e))
             return e;
     }
     return -1;
+}
+
+sc_status app_job_memory(app *a, int config, int ranks, size_t *bytes)
+{
+    const app_case *k = &a->cases[config];
+    app_set *set = &a->sets[k->set];
+    sc_device *device;
+    sc_train_options o;
+    *bytes = 0;
+    if (!set->dataset && sc_is_packed(set->dir)) /* the cache of an earlier run */
+        (void)sc_dataset_open(set->dir, set->img_size, &a->log, &set->dataset);
+    if (!set->dataset)
+        return SC_OK;
+    SC_TRY(app_device(a, k->bf16, &device));
+    app_train_options(a, k->first_job, &a->log, &o);
+    return sc_train_memory(&o, device, ranks, bytes);
 }
 
 /* Bytes a rank of each config's jobs, on a group of the planned size; all folds are alike. 0 as
@@ -100,22 +121,12 @@ sc_status app_estimate_memory(app *a, const sc_plan *plan)
         const app_case *k = &a->cases[i];
         int group = plan->group_of_job[k->first_job],
             ranks = group >= 0 ? plan->group_size[group] : 1;
-        sc_device *device;
-        sc_train_options o;
         size_t bytes = 0;
         int like = same_shapes(a, plan, i);
-        app_set *set = &a->sets[k->set];
-        if (!set->dataset && sc_is_packed(set->dir)) /* the cache of an earlier run */
-            (void)sc_dataset_open(set->dir, set->img_size, &a->log, &set->dataset);
-        if (!set->dataset)
-            continue;
-        if (like >= 0) {
+        if (like >= 0)
             bytes = a->job_memory[a->cases[like].first_job];
-        } else {
-            SC_TRY(app_device(a, k->bf16, &device));
-            app_train_options(a, k->first_job, &a->log, &o);
-            SC_TRY(sc_train_memory(&o, device, ranks, &bytes));
-        }
+        else
+            SC_TRY(app_job_memory(a, i, ranks, &bytes));
         for (int f = 0; f < k->folds_used; f++)
             a->job_memory[k->first_job + f] = bytes;
     }

@@ -67,6 +67,7 @@ static sc_status judge_folders(app *a)
 
 static sc_status judge_on_root(app *a)
 {
+    SC_TRY(app_judge_at_once(a));
     SC_TRY(app_check_configs(a));
     SC_TRY(app_find_weights(a));
     SC_TRY(app_look_at_data(a));
@@ -142,9 +143,13 @@ static sc_status form_groups(app *a)
     const sc_comm *c = a->world->comm;
     sc_plan second;
     memset(&second, 0, sizeof second);
+    APP_AGREE(a, app_is_root(a) ? app_choose_at_once(a) : SC_OK);
     APP_AGREE(a, app_is_root(a) ? app_make_plan(a, c->size, a->world->node_size, &a->plan, &second)
                                 : SC_OK);
     sc_plan_free(&second);
+    int32_t at_once = a->at_once;
+    SC_TRY(c->broadcast(c, &at_once, sizeof at_once, 0));
+    a->at_once = at_once;
     a->group_of_rank = sc_alloc((size_t)c->size, sizeof *a->group_of_rank);
     APP_AGREE(a, a->group_of_rank ? SC_OK : SC_ENOMEM);
     if (app_is_root(a))

@@ -52,13 +52,13 @@ sc_status sc_atomic_open(const char *path, sc_atomic_file **out)
     f->fd = -1;
     f->path = sc_strdup(path);
     f->target = f->path ? resolve(path) : NULL;
-    f->temporary = f->target ? sc_format("%s.tmp.%ld", f->target, (long)getpid()) : NULL;
+    f->temporary = f->target ? sc_format("%s.tmp.%ld", f->target, (long)gettid()) : NULL;
     sc_status status = f->temporary ? SC_OK : SC_ENOMEM;
     struct stat st;
     if (status == SC_OK && stat(f->target, &st) == 0 && !S_ISREG(st.st_mode))
         status = sc_fail(SC_EIO, "%s: is not a regular file and is not replaced", path);
     if (status == SC_OK) {
-        /* a leftover of a killed process with our id is ours to replace, a planted link is not
+        /* a leftover of a killed thread with our id is ours to replace, a planted link is not
          * followed */
         unlink(f->temporary);
         f->fd = open(f->temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0666);

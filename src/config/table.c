@@ -209,6 +209,11 @@ const sc_option sc_option_table[] = {
      .value = "LIST", .help = "GPUs of a node to use, such as 0,2,5; null: all"},
     {RUN(group_size), .flag = "group-size", .type = SC_OPT_INT, RANGE(0, 1048576), .initial = "0",
      .group = RANKS, .value = "N", .help = "ranks that share a job; 0: the planner decides"},
+    {RUN(jobs_per_gpu), .flag = "jobs-per-gpu", .type = SC_OPT_TEXT,
+     .choices = "auto|1|2|3|4|5|6|7|8", .initial = "1", .group = RANKS, .value = "N",
+     .help =
+         "jobs that a rank without partners trains at once on its GPU; auto: what its memory and "
+         "the open jobs allow"},
     {RUN(progress), .flag = "progress", .type = SC_OPT_TEXT, .choices = "auto|live|plain",
      .initial = "auto", .group = RANKS, .value = "MODE",
      .help = "live redraws one line a job, plain prints whole lines"},
