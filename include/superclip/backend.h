@@ -289,6 +289,10 @@ struct sc_backend {
     sc_status (*sum)(sc_device *d, const sc_comm *c, void *buf, size_t count);
     sc_status (*share)(sc_device *d, const sc_comm *c, void *buf, size_t count);
 
+    /* May be NULL: the device keeps no data. Row i of the BYTES value v becomes row rows[i] of `store`, an
+     * array of such rows in memory of alloc. The host's rows[] is the caller's again on return. */
+    sc_status (*gather)(sc_device *d, const sc_value_desc *v, const void *store, const int64_t *rows,
+                        void *value);
     /* May be NULL: the memory is the host's. What is free there now, whoever holds the rest. */
     sc_status (*memory)(sc_device *d, sc_device_memory *out);
 

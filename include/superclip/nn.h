@@ -154,6 +154,20 @@ sc_status sc_params_broadcast_buffers(sc_params *p, const sc_comm *c);
 /* CRC-32C over all values in flat order, then the counters: equal on ranks whose replicas are equal. */
 uint32_t sc_params_checksum(const sc_params *p);
 
+/* ---- rows that stay on a device ----------------------------------------------------------------
+ * A data set's 8-bit rows, uploaded once: every program of a device on the same GPU may take its inputs
+ * from them, at the same time, once they are filled.
+ */
+typedef struct sc_row_store sc_row_store;
+bool sc_row_store_possible(const sc_device *d);
+/* The device has to outlive the store, and is used by new, fill and free alone. */
+sc_status sc_row_store_new(sc_device *d, int64_t rows, size_t row_bytes, sc_row_store **out);
+/* Rows first .. first + count - 1; host is the caller's again on return. filled, once behind the last of
+ * them: they are there now. */
+sc_status sc_row_store_fill(sc_row_store *s, int64_t first, int64_t count, const void *host);
+sc_status sc_row_store_filled(sc_row_store *s);
+void sc_row_store_free(sc_row_store *s); /* NULL is fine */
+
 /* ---- programs ------------------------------------------------------------------------------ */
 typedef struct sc_program sc_program;
 typedef struct sc_program_desc {
@@ -180,6 +194,8 @@ bool sc_program_can_train(const sc_program *p);
 sc_status sc_program_write(sc_program *p, const char *input, const void *host);
 sc_status sc_program_read(sc_program *p, const char *output, void *host); /* of `real` */
 sc_status sc_program_read_grad(sc_program *p, const char *output, void *host);
+/* Input row i, of BYTES, becomes row rows[i] of the store: sc_program_write without the host's copy. */
+sc_status sc_program_write_rows(sc_program *p, const char *input, const sc_row_store *s, const int64_t *rows);
 /* Shape of an input or output as compiled. */
 sc_status sc_program_shape(const sc_program *p, const char *name, sc_shape *out);
 sc_status sc_program_forward(sc_program *p);

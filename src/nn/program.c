@@ -80,6 +80,12 @@ static int find_input(const sc_program *p, const char *name)
     return -1;
 }
 
+const program_value *nn_program_input(const sc_program *p, const char *name)
+{
+    const int i = find_input(p, name);
+    return i >= 0 ? &p->values[i] : NULL;
+}
+
 static int find_output(const sc_program *p, const char *name)
 {
     for (int i = 0; i < p->graph->n_outputs; i++)

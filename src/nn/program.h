@@ -47,6 +47,8 @@ struct sc_program {
     program_shared *shared;
 };
 
+const program_value *nn_program_input(const sc_program *p, const char *name); /* or NULL */
+
 extern const sc_comm nn_alone; /* a group of one */
 
 /* Buffers of the plan: data of value i at i, its gradient at V + i, saved memory of node j at 2V +

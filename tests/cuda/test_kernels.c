@@ -1,5 +1,5 @@
 /* Launchers that no op of the table reaches, or not with all they can do: augmentation bit for bit
- * with `ref`, from resident rows by index, refused draws; AdamW; QuickGELU; layouts; sums.
+ * with `ref`, refused draws; AdamW; QuickGELU; layouts; sums.
  */
 #include "cuda.h"
 #include "harness.h"
@@ -108,23 +108,18 @@ static double *ref_augment_of(const uint8_t *rows, const sc_augment *draws, int 
 static void augment_size(uint32_t seed, int side, int crop)
 {
     const size_t row = 3 * (size_t)side * (size_t)side, plane = (size_t)crop * (size_t)crop;
-    uint8_t *pool = calloc(2 * IMAGES, row), *rows = calloc(IMAGES, row);
+    uint8_t *rows = calloc(IMAGES, row);
     sc_augment draws[IMAGES];
-    int64_t index[IMAGES];
     float table[3][256];
-    paint(pool, 2 * IMAGES * (size_t)side * (size_t)side, seed);
-    for (uint32_t i = 0; i < IMAGES; i++) {
+    paint(rows, IMAGES * (size_t)side * (size_t)side, seed);
+    for (uint32_t i = 0; i < IMAGES; i++)
         draws[i] = draw_augment(5000 * seed + i, side, crop);
-        index[i] = (int64_t)(i * 7 + 3) % (2 * IMAGES);
-        memcpy(rows + i * row, pool + (size_t)index[i] * row, row);
-    }
     sc_normalize_table(table);
     double *want = ref_augment_of(rows, draws, side, crop);
     sc_cuda_augment a = {.n = IMAGES, .side = side, .crop = crop, .channels = 8};
     void *out = device_memory(IMAGES * plane * 8 * 4, NULL);
     int zero = 0, *fault = device_memory(sizeof zero, &zero);
-    a.rows = device_memory(2 * IMAGES * row, pool);
-    a.index = device_memory(sizeof index, index);
+    a.rows = device_memory(IMAGES * row, rows);
     a.draws = device_memory(sizeof draws, draws);
     a.table = device_memory(sizeof table, table);
     a.sums = device_memory(IMAGES * SC_CUDA_GREY_PARTS * 8, NULL);
@@ -146,7 +141,6 @@ static void augment_size(uint32_t seed, int side, int crop)
     shim_set_order(0);
     assert_int_equal(*fault, 0);
     void *const all[] = {(void *)(uintptr_t)a.rows,
-                         (void *)(uintptr_t)a.index,
                          (void *)(uintptr_t)a.draws,
                          (void *)(uintptr_t)a.table,
                          a.sums,
@@ -154,7 +148,6 @@ static void augment_size(uint32_t seed, int side, int crop)
                          fault};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         assert_int_equal(sc_cuda_free(all[i]), 0);
-    free(pool);
     free(rows);
     free(want);
 }

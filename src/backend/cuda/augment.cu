@@ -116,7 +116,7 @@ __device__ __forceinline__ image image_of(const sc_cuda_augment &p, int64_t i)
 {
     image m;
     m.a = static_cast<const sc_augment *>(p.draws)[i];
-    m.row = p.rows + 3 * (p.index != nullptr ? p.index[i] : i) * p.side * p.side;
+    m.row = p.rows + 3 * i * p.side * p.side;
     m.ok = valid(m.a, p.side, p.crop);
     return m;
 }

@@ -163,6 +163,8 @@ sc_status cuda_all_reduce(cuda_device *d, const sc_comm *c, double *buf, size_t 
 sc_status cuda_all_gather(cuda_device *d, const sc_comm *c, const void *send, void *recv,
                           const int64_t *counts, sc_dtype dtype);
 
+sc_status cuda_gather(sc_device *d, const sc_value_desc *v, const void *store, const int64_t *rows,
+                      void *value);
 sc_status cuda_join(sc_device *d, const sc_comm *c);
 void cuda_leave(sc_device *d, const sc_comm *c);
 sc_status cuda_sum_floats(sc_device *d, const sc_comm *c, void *buf, size_t count);

@@ -290,6 +290,7 @@ const sc_backend *sc_backend_cuda(void)
         .backward = cuda_backward,
         .adamw = cuda_adamw,
         .sync = cuda_sync,
+        .gather = cuda_gather,
         .memory = cuda_memory,
         .join = cuda_join,
         .leave = cuda_leave,

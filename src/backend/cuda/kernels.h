@@ -34,8 +34,7 @@ typedef struct sc_cuda_out {
 
 /* ---- augment.cu: 8-bit rows and their draws -> normalised image rows (PIXELS.md's chain) ---- */
 typedef struct sc_cuda_augment {
-    const uint8_t *rows;      /* [..][side][side][3] */
-    const int64_t *index;     /* row of each sample; NULL: sample i is row i */
+    const uint8_t *rows;      /* [n][side][side][3] */
     const void *draws;        /* sc_augment [n] */
     const float *table;       /* sc_normalize_table's [3][256] */
     unsigned long long *sums; /* work: [n][SC_CUDA_GREY_PARTS] */
@@ -45,6 +44,10 @@ typedef struct sc_cuda_augment {
 } sc_cuda_augment;
 enum { SC_CUDA_GREY_PARTS = 16 };
 int sc_cuda_augment_run(void *stream, const sc_cuda_augment *a, void *out, sc_cuda_type type);
+
+/* ---- gather.cu: row i of `to` becomes row index[i] of `rows`; index is the host's, read at once ---- */
+int sc_cuda_gather(void *stream, const uint8_t *rows, size_t row_bytes, const int64_t *index,
+                   int64_t n, uint8_t *to);
 
 /* ---- batch_norm.cu ----
  * forward: stats -> [join, all_gather of pairs, settle | join_settle] -> apply
