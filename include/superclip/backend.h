@@ -139,7 +139,8 @@ typedef struct sc_node_param {
     sc_param_shared *shared;
 } sc_node_param;
 
-typedef struct sc_op_node {
+typedef struct sc_op_node sc_op_node;
+struct sc_op_node {
     sc_op op;
     sc_attrs attrs;
     int n_in, n_out, n_params;
@@ -152,7 +153,10 @@ typedef struct sc_op_node {
     const sc_comm *comm;    /* never NULL; batch_norm and all_gather */
     const int64_t *rows;    /* [comm->size] rows of every rank */
     int64_t rows_global;
-} sc_op_node;
+    /* Not NULL: the op behind this one, done within this node's passes (sc_backend.joins). Its out[0] is the
+     * result; this node's own out[0] and its in[0] have no memory. */
+    const sc_op_node *next;
+};
 
 typedef struct sc_adamw {
     double lr, beta1, beta2, eps, weight_decay;
@@ -259,6 +263,10 @@ struct sc_backend {
 
     /* May be NULL: every op is supported. Otherwise SC_OK or SC_EUNSUPPORTED with a message. */
     sc_status (*supports)(const sc_device *d, const sc_op_node *n);
+    /* May be NULL: never. Whether `second`, the only reader of first's output, which nobody else asks for,
+     * can be done within first's passes: then it becomes first->next, and none of the functions below is
+     * called for it. Asked before node_memory. */
+    bool (*joins)(const sc_device *d, const sc_op_node *first, const sc_op_node *second);
     /* Bytes of saved and scratch memory of the node; addresses in n are not valid yet, but in[].grad and
      * params[].grad are NULL where no gradient will be wanted. */
     sc_status (*node_memory)(sc_device *d, const sc_op_node *n, size_t *saved, size_t *scratch);

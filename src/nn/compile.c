@@ -133,6 +133,21 @@ static void announce_gradients(sc_program *p, const nn_flow *flow, int i)
             p->nodes[i].op.in[k].grad = later;
 }
 
+/* Pairs of neighbours that the backend does as one. */
+static void join_nodes(sc_program *p)
+{
+    const sc_backend *b = p->device->backend;
+    for (int i = 0; b->joins != NULL && i + 1 < p->graph->n_nodes; i++) {
+        program_node *first = &p->nodes[i], *second = &p->nodes[i + 1];
+        if (first->joined || !nn_feeds_only(p->graph, i, i + 1) ||
+            first->backward != second->backward ||
+            !b->joins(p->device, &first->op, &second->op))
+            continue;
+        first->op.next = &second->op;
+        second->joined = true;
+    }
+}
+
 static sc_status seed_gradient(sc_program *p)
 {
     program_value *v = &p->values[p->graph->minimize];
@@ -154,6 +169,8 @@ static sc_status prepare_nodes(sc_program *p)
 {
     for (int i = 0; i < p->graph->n_nodes; i++) {
         program_node *n = &p->nodes[i];
+        if (n->joined)
+            continue;
         SC_TRY(p->device->backend->prepare(p->device, &n->op, &n->state));
         n->prepared = true;
     }
@@ -213,6 +230,7 @@ static sc_status measure(sc_program *p, const sc_program_desc *d, draft *out)
         p->nodes[i].backward = p->training && out->flow.node[i];
         announce_gradients(p, &out->flow, i);
     }
+    join_nodes(p);
     SC_TRY(nn_layout_make(p, &out->flow, &out->layout, &arena, &scratch));
     if (arena > p->shared->arena_bytes)
         p->shared->arena_bytes = arena;

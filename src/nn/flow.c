@@ -93,3 +93,18 @@ bool nn_node_is_local(const sc_graph *g, const graph_node *node)
             return true;
     return false;
 }
+
+bool nn_feeds_only(const sc_graph *g, int i, int j)
+{
+    const int value = g->nodes[i].out[0];
+    int readers = 0;
+    if (g->nodes[i].n_out != 1 || g->nodes[j].in[0] != value || value == g->minimize)
+        return false;
+    for (int k = 0; k < g->n_outputs; k++)
+        if (g->outputs[k].value == value)
+            return false;
+    for (int k = 0; k < g->n_nodes; k++)
+        for (int l = 0; l < g->nodes[k].n_in; l++)
+            readers += g->nodes[k].in[l] == value;
+    return readers == 1;
+}

@@ -78,6 +78,8 @@ typedef struct nn_flow {
 sc_status nn_flow_make(const sc_graph *g, nn_flow *out);
 void nn_flow_free(nn_flow *f);
 /* Whether an op sees rows that differ between ranks. */
+/* Whether node i has one output, which is input 0 of node j and goes nowhere else. */
+bool nn_feeds_only(const sc_graph *g, int i, int j);
 bool nn_node_is_local(const sc_graph *g, const graph_node *node);
 
 #endif

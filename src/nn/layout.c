@@ -2,7 +2,8 @@
  *
  * Time runs 0 .. 2N-1: node i runs forward at i and backward at 2N-1-i. A value's data must stay
  * from its op to its last reader in either pass; its gradient from the first op that writes it to
- * the backward of the op that made it.
+ * the backward of the op that made it. A node that is joined to the one before it runs at that one's
+ * times, and the value between them has no memory.
  */
 #include "program.h"
 
@@ -18,14 +19,26 @@ static void touch(nn_layout *l, size_t at, int time)
     l->used[at] = true;
 }
 
+static int forward_time(const sc_program *p, int i)
+{
+    return p->nodes[i].joined ? i - 1 : i;
+}
+/* Between two joined nodes. */
+static bool is_inner(const sc_program *p, int value)
+{
+    const int node = p->graph->values[value].node;
+    return node >= 0 && p->nodes[node].op.next != NULL;
+}
+
 static void touch_forward(const sc_program *p, nn_layout *l, int i)
 {
     const graph_node *node = &p->graph->nodes[i];
+    const int time = forward_time(p, i);
     for (int k = 0; k < node->n_in; k++)
-        touch(l, (size_t)node->in[k], i);
+        touch(l, (size_t)node->in[k], time);
     for (int k = 0; k < node->n_out; k++)
-        touch(l, (size_t)node->out[k], i);
-    touch(l, 2 * (size_t)p->graph->n_values + (size_t)i, i);
+        touch(l, (size_t)node->out[k], time);
+    touch(l, 2 * (size_t)p->graph->n_values + (size_t)i, time);
 }
 
 static void touch_backward(const sc_program *p, const nn_flow *flow, nn_layout *l, int i)
@@ -33,7 +46,7 @@ static void touch_backward(const sc_program *p, const nn_flow *flow, nn_layout *
     const graph_node *node = &p->graph->nodes[i];
     const nn_op_info *info = &nn_ops[node->op];
     size_t values = (size_t)p->graph->n_values;
-    int time = 2 * p->graph->n_nodes - 1 - i;
+    int time = 2 * p->graph->n_nodes - 1 - forward_time(p, i);
     for (int k = 0; k < node->n_in; k++) {
         if (info->needs_in >> k & 1)
             touch(l, (size_t)node->in[k], time);
@@ -90,6 +103,8 @@ static sc_status node_sizes(sc_program *p, nn_layout *l, size_t *scratch)
     for (int i = 0; i < p->graph->n_nodes; i++) {
         size_t saved = 0, need = 0;
         const sc_backend *b = p->device->backend;
+        if (p->nodes[i].joined)
+            continue;
         if (b->supports != NULL)
             SC_TRY(b->supports(p->device, &p->nodes[i].op));
         SC_TRY(b->node_memory(p->device, &p->nodes[i].op, &saved, &need));
@@ -111,7 +126,8 @@ sc_status nn_layout_make(sc_program *p, const nn_flow *flow, nn_layout *l, size_
     if (l->buffers == NULL || l->used == NULL)
         return SC_ENOMEM;
     for (size_t i = 0; i < values; i++)
-        l->buffers[i].bytes = l->buffers[values + i].bytes = p->values[i].bytes;
+        l->buffers[i].bytes = l->buffers[values + i].bytes =
+            is_inner(p, (int)i) ? 0 : p->values[i].bytes;
     SC_TRY(node_sizes(p, l, scratch));
     for (int i = 0; i < p->graph->n_nodes; i++) {
         touch_forward(p, l, i);
@@ -131,6 +147,8 @@ void nn_layout_apply(sc_program *p, const nn_flow *flow, const nn_layout *l)
     char *arena = p->shared->arena;
     for (size_t i = 0; i < values; i++) {
         program_value *v = &p->values[i];
+        if (is_inner(p, (int)i))
+            continue;
         v->data = v->keeps_data ? p->io + v->data_at : arena + l->buffers[i].offset;
         if (p->training && flow->value[i])
             v->grad = v->keeps_grad ? p->io + v->grad_at : arena + l->buffers[values + i].offset;

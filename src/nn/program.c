@@ -148,6 +148,8 @@ sc_status sc_program_forward(sc_program *p)
 {
     for (int i = 0; i < p->graph->n_nodes; i++) {
         program_node *n = &p->nodes[i];
+        if (n->joined)
+            continue;
         SC_TRY(p->device->backend->forward(p->device, &n->op, n->state));
         if (normalizes_by_batch(p, i))
             count_batch(p, i);
@@ -161,7 +163,7 @@ sc_status sc_program_backward(sc_program *p)
         return sc_fail(SC_EINTERNAL, "program: compiled without a backward pass");
     for (int i = p->graph->n_nodes - 1; i >= 0; i--) {
         program_node *n = &p->nodes[i];
-        if (n->backward)
+        if (n->backward && !n->joined)
             SC_TRY(p->device->backend->backward(p->device, &n->op, n->state));
     }
     return SC_OK;
@@ -203,7 +205,7 @@ sc_status sc_program_update(sc_program *p, const sc_adamw *o)
     now.step = p->params->step + 1;
     for (int i = p->graph->n_nodes - 1; i >= 0; i--) {
         program_node *n = &p->nodes[i];
-        if (!n->backward)
+        if (!n->backward || n->joined)
             continue;
         if (has_own_gradients(p, i))
             SC_TRY(b->backward_update(p->device, &n->op, n->state, &now));

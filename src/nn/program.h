@@ -10,6 +10,7 @@ typedef struct program_node {
     sc_op_node op; /* the backend keeps its address */
     void *state;   /* the backend's */
     bool prepared, backward;
+    bool joined;      /* done within the passes of the node before it */
     int64_t own_rows; /* op.rows of an op that talks to nobody */
 } program_node;
 

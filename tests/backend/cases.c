@@ -57,6 +57,16 @@
             SC_INT32, D1(1), FILL_INT, 1, 0, true           \
         }                                                   \
     }
+/* weights: FILL_TEXTURE for both signs, FILL_INT for 0 and 1 */
+#define BN_POOL_PARAMS(c, weights)                                                              \
+    {                                                                                           \
+        {SC_EXACT, D1(c), weights, 2, 0, false}, {SC_EXACT, D1(c), FILL_NORMAL, 0, 0.5, false}, \
+            {SC_EXACT, D1(c), FILL_NORMAL, 0, 1, true},                                         \
+            {SC_EXACT, D1(c), FILL_POSITIVE, 0.5, 2, true},                                     \
+        {                                                                                       \
+            SC_INT32, D1(1), FILL_INT, 1, 0, true                                               \
+        }                                                                                       \
+    }
 #define BN(label, n, c, h, w, residual, use_relu, frozen, shift)                                \
     {                                                                                           \
         .name = "batch_norm " label, .op = SC_OP_BATCH_NORM,                                    \
@@ -73,6 +83,19 @@
         .in = {{SC_COMPUTE, D4(n, c, h, w), how, 0, 1, false}},                                  \
         .out = {{SC_COMPUTE, D4(n, c, OUTSIDE(h, k, s, p), OUTSIDE(w, k, s, p)), FILL_NORMAL, 0, \
                  0, false}},                                                                     \
+    }
+/* batch_norm with ReLU, then a max_pool */
+#define BN_POOL(label, n, c, h, w, k, s, p, frozen, how, weights)                                \
+    {                                                                                            \
+        .name = "batch_norm + max_pool " label, .op = SC_OP_BATCH_NORM,                          \
+        .attrs = {.eps = 1e-5, .momentum = 0.1, .relu = true, .running = (frozen)}, .n_in = 1,   \
+        .n_out = 1, .n_param = 5, .in = {{SC_COMPUTE, D4(n, c, h, w), how, 0, 1, false}},        \
+        .out = {{SC_COMPUTE, D4(n, c, OUTSIDE(h, k, s, p), OUTSIDE(w, k, s, p)), FILL_NORMAL, 0, \
+                 0, false}},                                                                     \
+        .param = BN_POOL_PARAMS(c, weights),                                                     \
+        .then = &(const case_tail){SC_OP_MAX_POOL,                                               \
+                                   {.kernel = (k), .stride = (s), .pad = (p)},                   \
+                                   {SC_COMPUTE, D4(n, c, h, w), FILL_NORMAL, 0, 0, false}},      \
     }
 #define AVG_POOL(label, n, c, h, w, kind)                                       \
     {                                                                           \
@@ -306,6 +329,14 @@ static const op_case cases[] = {
     MAX_POOL("2 channels", 2, 2, 7, 8, 3, 2, 1, FILL_TEXTURE),
     MAX_POOL("2x2/2", 1, 16, 6, 6, 2, 2, 0, FILL_NORMAL),
     MAX_POOL("1 px", 1, 16, 1, 1, 3, 2, 1, FILL_NORMAL),
+    BN_POOL("3x3/2", 2, 32, 16, 16, 3, 2, 1, false, FILL_NORMAL, FILL_TEXTURE),
+    BN_POOL("odd sizes", 3, 21, 15, 13, 3, 2, 1, false, FILL_NORMAL, FILL_TEXTURE),
+    BN_POOL("ties", 2, 32, 15, 14, 3, 2, 1, false, FILL_TEXTURE, FILL_TEXTURE),
+    BN_POOL("weights of 0", 2, 32, 9, 9, 3, 2, 1, false, FILL_NORMAL, FILL_INT),
+    BN_POOL("frozen", 2, 16, 9, 8, 3, 2, 1, true, FILL_NORMAL, FILL_TEXTURE),
+    BN_POOL("2x2/2", 2, 16, 6, 6, 2, 2, 0, false, FILL_NORMAL, FILL_TEXTURE),
+    BN_POOL("3x3/1", 2, 16, 6, 6, 3, 1, 1, false, FILL_NORMAL, FILL_TEXTURE),
+    BN_POOL("1 px", 4, 16, 1, 1, 3, 2, 1, false, FILL_NORMAL, FILL_TEXTURE),
 
     AVG_POOL("7 px", 3, 64, 7, 7, SC_COMPUTE),
     AVG_POOL("odd", 2, 21, 3, 5, SC_EXACT),

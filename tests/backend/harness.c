@@ -125,11 +125,11 @@ typedef struct run {
     const case_run *how;
     const sc_backend *b;
     sc_device *d;
-    sc_op_node n;
+    sc_op_node n, then;
     sc_comm *alone;
     int64_t rows_alone;
     sc_param_shared shared[5];
-    void *state;
+    void *state, *then_state;
     uint32_t seed;
     bool wide; /* host reals are double */
 } run;
@@ -254,7 +254,7 @@ static sc_status build_values(run *r)
     }
     for (int i = 0; i < r->c->n_out; i++) {
         const case_tensor *t = &r->c->out[i];
-        sc_node_value *v = &n->out[i];
+        sc_node_value *v = r->c->then ? &r->then.out[i] : &n->out[i];
         v->desc = desc_of(r, t, true);
         SC_TRY(r->b->alloc(r->d, r->b->value_bytes(r->d, &v->desc), &v->data));
         if (!back || t->no_grad)
@@ -290,7 +290,57 @@ static sc_status build_params(run *r)
     }
     return SC_OK;
 }
-static sc_status build_node(run *r)
+/* Whoever reads it before writing meets NaN. It may be a device's memory. */
+static sc_status poison(run *r, void *p, size_t bytes)
+{
+    const sc_value_desc v = {SC_BYTES, {1, {(int64_t)bytes}}};
+    if (bytes == 0)
+        return SC_OK;
+    void *host = sc_alloc(bytes, 1);
+    if (host == NULL)
+        return SC_ENOMEM;
+    memset(host, 0xff, bytes);
+    const sc_status status = r->b->upload(r->d, &v, host, p);
+    free(host);
+    return status;
+}
+static sc_status prepare(run *r, sc_op_node *n, void **state)
+{
+    size_t saved = 0, scratch = 0;
+    SC_TRY(r->b->node_memory(r->d, n, &saved, &scratch));
+    SC_TRY(r->b->alloc(r->d, saved, &n->saved));
+    SC_TRY(r->b->alloc(r->d, scratch, &n->scratch));
+    SC_TRY(poison(r, n->scratch, scratch));
+    return r->b->prepare(r->d, n, state);
+}
+/* The second op: a part of the first where the backend joins them, else behind it. */
+static sc_status build_then(run *r, bool *joined)
+{
+    const case_tail *t = r->c->then;
+    sc_op_node *a = &r->n, *b = &r->then;
+    b->op = t->op;
+    b->attrs = t->attrs;
+    b->n_in = b->n_out = 1;
+    b->training = a->training;
+    b->precision = a->precision;
+    b->comm = a->comm;
+    b->rows = a->rows;
+    b->rows_global = a->rows_global;
+    b->in[0].desc = a->out[0].desc = desc_of(r, &t->between, true);
+    *joined = r->b->joins && r->b->joins(r->d, a, b);
+    if (*joined) {
+        a->next = b;
+        return SC_OK;
+    }
+    const size_t bytes = r->b->value_bytes(r->d, &b->in[0].desc);
+    SC_TRY(r->b->alloc(r->d, bytes, &a->out[0].data));
+    b->in[0].data = a->out[0].data;
+    if (b->out[0].grad)
+        SC_TRY(r->b->alloc(r->d, bytes, &a->out[0].grad));
+    b->in[0].grad = a->out[0].grad;
+    return prepare(r, b, &r->then_state);
+}
+static sc_status build_node(run *r, bool *joined)
 {
     sc_op_node *n = &r->n;
     n->op = r->c->op;
@@ -306,23 +356,35 @@ static sc_status build_node(run *r)
     n->rows_global = r->rows_alone;
     SC_TRY(build_values(r));
     SC_TRY(build_params(r));
-    size_t saved = 0, scratch = 0;
-    SC_TRY(r->b->node_memory(r->d, n, &saved, &scratch));
-    SC_TRY(r->b->alloc(r->d, saved, &n->saved));
-    SC_TRY(r->b->alloc(r->d, scratch, &n->scratch));
-    memset(n->scratch, 0xff, scratch); /* whoever reads it before writing meets NaN */
-    return r->b->prepare(r->d, n, &r->state);
+    if (r->c->then)
+        SC_TRY(build_then(r, joined));
+    return prepare(r, n, &r->state);
 }
 
+static bool apart(const run *r)
+{
+    return r->c->then && !r->n.next;
+}
+static sc_status forward(run *r)
+{
+    SC_TRY(r->b->forward(r->d, &r->n, r->state));
+    return apart(r) ? r->b->forward(r->d, &r->then, r->then_state) : SC_OK;
+}
+static sc_status backward(run *r)
+{
+    if (apart(r))
+        SC_TRY(r->b->backward(r->d, &r->then, r->then_state));
+    return r->b->backward(r->d, &r->n, r->state);
+}
 static sc_status execute(run *r, case_result *out)
 {
     out->seconds_forward = out->seconds_backward = INFINITY;
     for (int k = 0; k <= r->how->repeat; k++) {
         double t0 = sc_now();
-        SC_TRY(r->b->forward(r->d, &r->n, r->state));
+        SC_TRY(forward(r));
         double t1 = sc_now();
         if (r->how->backward)
-            SC_TRY(r->b->backward(r->d, &r->n, r->state));
+            SC_TRY(backward(r));
         double t2 = sc_now();
         out->seconds_forward = fmin(out->seconds_forward, t1 - t0);
         out->seconds_backward = fmin(out->seconds_backward, t2 - t1);
@@ -332,8 +394,10 @@ static sc_status execute(run *r, case_result *out)
 static sc_status collect(run *r, case_result *out)
 {
     const sc_op_node *n = &r->n;
-    for (int i = 0; i < n->n_out; i++)
-        SC_TRY(download(r, &n->out[i].desc, n->out[i].data, &out->out[i], &out->out_count[i]));
+    for (int i = 0; i < n->n_out; i++) {
+        const sc_node_value *v = r->c->then ? &r->then.out[i] : &n->out[i];
+        SC_TRY(download(r, &v->desc, v->data, &out->out[i], &out->out_count[i]));
+    }
     for (int i = 0; i < n->n_in; i++)
         if (n->in[i].grad)
             SC_TRY(download(r, &n->in[i].desc, n->in[i].grad, &out->in_grad[i], &out->in_count[i]));
@@ -351,6 +415,7 @@ static void tear_down(run *r)
     sc_op_node *n = &r->n;
     if (r->d) {
         r->b->release(r->d, r->state);
+        r->b->release(r->d, r->then_state);
         for (int i = 0; i < 4; i++) {
             r->b->free(r->d, n->in[i].data);
             r->b->free(r->d, n->in[i].grad);
@@ -358,6 +423,8 @@ static void tear_down(run *r)
         for (int i = 0; i < 2; i++) {
             r->b->free(r->d, n->out[i].data);
             r->b->free(r->d, n->out[i].grad);
+            r->b->free(r->d, r->then.out[i].data);
+            r->b->free(r->d, r->then.out[i].grad);
         }
         for (int i = 0; i < 5; i++) {
             if (r->b->param_release)
@@ -367,7 +434,10 @@ static void tear_down(run *r)
         }
         r->b->free(r->d, n->saved);
         r->b->free(r->d, n->scratch);
-        r->b->close(r->d);
+        r->b->free(r->d, r->then.saved);
+        r->b->free(r->d, r->then.scratch);
+        if (r->d != r->how->device)
+            r->b->close(r->d);
     }
     if (r->alone)
         r->alone->free(r->alone);
@@ -385,9 +455,10 @@ sc_status run_case(const op_case *c, const case_run *how, case_result *out)
     memset(out, 0, sizeof *out);
     r.wide = r.b->real == SC_F64;
     r.alone = sc_comm_single();
-    sc_status status = r.b->open(&o, &r.d);
+    r.d = how->device;
+    sc_status status = r.d ? SC_OK : r.b->open(&o, &r.d);
     if (status == SC_OK)
-        status = build_node(&r);
+        status = build_node(&r, &out->joined);
     if (status == SC_OK)
         status = execute(&r, out);
     if (status == SC_OK)

@@ -26,12 +26,21 @@ typedef struct case_tensor {
     bool no_grad;
 } case_tensor;
 
+/* An op that takes the case's output, or what `between` says of it, as its only input. */
+typedef struct case_tail {
+    sc_op op;
+    sc_attrs attrs;
+    case_tensor between;
+} case_tail;
+
 typedef struct op_case {
     const char *name;
     sc_op op;
     sc_attrs attrs;
     int n_in, n_out, n_param;
     case_tensor in[4], out[2], param[5]; /* out[i].b: size of the gradient that arrives, 0 = 1 */
+    /* Not NULL: two ops, of which the second makes out[0]; as one where the backend joins them. */
+    const case_tail *then;
 } op_case;
 
 const op_case *op_cases(size_t *count);
@@ -42,11 +51,13 @@ typedef struct case_result {
     double *out[2], *in_grad[4], *param_grad[5], *param[5];
     int64_t out_count[2], in_count[4], param_count[5];
     double seconds_forward, seconds_backward; /* best of `repeat` */
+    bool joined;                              /* the case's two ops ran as one */
 } case_result;
 void case_result_free(case_result *r);
 
 typedef struct case_run {
     const sc_backend *backend;
+    sc_device *device; /* of that backend and precision; NULL: one is opened for this run */
     sc_precision_mode precision;
     int threads;
     const sc_comm *comm; /* NULL: alone */

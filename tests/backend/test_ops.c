@@ -65,6 +65,8 @@ static void against_ref(const op_case *c, case_run how, const char *mode)
                 want.param_count[i], tol);
         compare(c, mode, "parameter", i, got.param[i], want.param[i], want.param_count[i], tol);
     }
+    if (c->then && !got.joined)
+        fail_msg("%s (%s): the two ops were not joined", c->name, mode);
     case_result_free(&got);
     case_result_free(&want);
 }

@@ -146,6 +146,8 @@ extern const cpu_op cpu_op_augment, cpu_op_conv2d, cpu_op_batch_norm, cpu_op_max
     cpu_op_depthwise_conv2d, cpu_op_channel_norm, cpu_op_layer_scale, cpu_op_scale_channels,
     cpu_op_layer_norm, cpu_op_embed, cpu_op_prepend, cpu_op_attention, cpu_op_select_row,
     cpu_op_l2_normalize, cpu_op_group_mean, cpu_op_all_gather, cpu_op_superclip_loss;
+/* Whether batch_norm does `next` within its passes. */
+bool cpu_bn_joins(const sc_op_node *n, const sc_op_node *next);
 /* sc_backend.work of a convolution. */
 double cpu_conv2d_work(const sc_op_node *n, const void *state, bool backward);
 

@@ -103,6 +103,12 @@ static sc_status cpu_node_memory(sc_device *dev, const sc_op_node *n, size_t *sa
     return ops[n->op]->memory ? ops[n->op]->memory(d, n, saved, scratch) : SC_OK;
 }
 
+static bool cpu_joins(const sc_device *d, const sc_op_node *first, const sc_op_node *second)
+{
+    (void)d;
+    return first->op == SC_OP_BATCH_NORM && cpu_bn_joins(first, second);
+}
+
 /* What prepare hands out: the op's own state behind the op, for release. */
 typedef struct node_state {
     const cpu_op *op;
@@ -247,6 +253,7 @@ const sc_backend *sc_backend_cpu(void)
         .param_export = cpu_param_export,
         .param_plain = cpu_param_plain,
         .param_release = cpu_param_release,
+        .joins = cpu_joins,
         .node_memory = cpu_node_memory,
         .prepare = cpu_prepare,
         .release = cpu_release,

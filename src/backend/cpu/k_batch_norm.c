@@ -56,7 +56,7 @@ static void bn_stats(const void *x, int64_t hw, bool bf, cpu_plane_stats *out)
 }
 
 INLINE void apply_body(const cpu_bn_apply *a, const bool bf, const bool residual, const bool relu,
-                       const bool mask)
+                       const bool mask, const bool past)
 {
     const vf mean = load(a->mean, 0, false), scale = load(a->scale, 0, false),
              shift = load(a->shift, 0, false);
@@ -69,31 +69,41 @@ INLINE void apply_body(const cpu_bn_apply *a, const bool bf, const bool residual
             bits[i] = positive_bits(v);
         if (relu)
             v = select_vf(v <= 0, splat(0.0f), v); /* NaN passes through */
-        store(a->y, i * VL, v, bf);
+        if (past)
+            stream(a->y, i * VL, v, bf);
+        else
+            store(a->y, i * VL, v, bf);
     }
 }
-INLINE void apply_typed(const cpu_bn_apply *a, const bool bf)
+INLINE void apply_typed(const cpu_bn_apply *a, const bool bf, const bool past)
 {
     if (!a->relu) {
         if (a->residual)
-            apply_body(a, bf, true, false, false);
+            apply_body(a, bf, true, false, false, past);
         else
-            apply_body(a, bf, false, false, false);
+            apply_body(a, bf, false, false, false, past);
     } else if (a->mask) {
         if (a->residual)
-            apply_body(a, bf, true, true, true);
+            apply_body(a, bf, true, true, true, past);
         else
-            apply_body(a, bf, false, true, true);
+            apply_body(a, bf, false, true, true, past);
     } else {
-        apply_body(a, bf, a->residual != NULL, true, false);
+        apply_body(a, bf, a->residual != NULL, true, false, past);
     }
 }
 static void bn_apply(const cpu_bn_apply *a)
 {
-    if (a->bf)
-        apply_typed(a, true);
-    else
-        apply_typed(a, false);
+    if (a->stream) {
+        if (a->bf)
+            apply_typed(a, true, true);
+        else
+            apply_typed(a, false, true);
+        drain();
+    } else if (a->bf) {
+        apply_typed(a, true, false);
+    } else {
+        apply_typed(a, false, false);
+    }
 }
 
 INLINE void back_sums_body(const cpu_bn_back *a, cpu_plane_sums *out, const bool bf,
@@ -145,8 +155,9 @@ static void bn_back_sums(const cpu_bn_back *a, cpu_plane_sums *out)
     }
 }
 
+/* At most one of the two results is streamed: dx. */
 INLINE void back_apply_body(const cpu_bn_back *a, const bool bf, const bool mask, const bool dx,
-                            const bool residual)
+                            const bool residual, const bool past)
 {
     const vf mean = load(a->mean, 0, false), scale = load(a->scale, 0, false),
              mean_dy = load(a->mean_dy, 0, false), slope = load(a->slope, 0, false);
@@ -160,7 +171,10 @@ INLINE void back_apply_body(const cpu_bn_back *a, const bool bf, const bool mask
             vf v = scale * (g - mean_dy - (load(a->x, i * VL, bf) - mean) * slope);
             if (add_dx)
                 v += load(a->dx, i * VL, bf);
-            store(a->dx, i * VL, v, bf);
+            if (past)
+                stream(a->dx, i * VL, v, bf);
+            else
+                store(a->dx, i * VL, v, bf);
         }
         if (residual) {
             if (add_residual)
@@ -169,25 +183,32 @@ INLINE void back_apply_body(const cpu_bn_back *a, const bool bf, const bool mask
         }
     }
 }
-INLINE void back_apply_typed(const cpu_bn_back *a, const bool bf)
+INLINE void back_apply_typed(const cpu_bn_back *a, const bool bf, const bool past)
 {
     if (a->dx && !a->dresidual) {
         if (a->mask)
-            back_apply_body(a, bf, true, true, false);
+            back_apply_body(a, bf, true, true, false, past);
         else
-            back_apply_body(a, bf, false, true, false);
+            back_apply_body(a, bf, false, true, false, past);
     } else if (a->dx) {
-        back_apply_body(a, bf, a->mask != NULL, true, true);
+        back_apply_body(a, bf, a->mask != NULL, true, true, past);
     } else if (a->dresidual) {
-        back_apply_body(a, bf, a->mask != NULL, false, true);
+        back_apply_body(a, bf, a->mask != NULL, false, true, false);
     }
 }
 static void bn_back_apply(const cpu_bn_back *a)
 {
-    if (a->bf)
-        back_apply_typed(a, true);
-    else
-        back_apply_typed(a, false);
+    if (a->stream) {
+        if (a->bf)
+            back_apply_typed(a, true, true);
+        else
+            back_apply_typed(a, false, true);
+        drain();
+    } else if (a->bf) {
+        back_apply_typed(a, true, false);
+    } else {
+        back_apply_typed(a, false, false);
+    }
 }
 
 void KERNEL(fill_batch_norm)(cpu_kernels *k)

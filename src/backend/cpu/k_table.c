@@ -13,6 +13,7 @@ void KERNEL(cpu_kernels)(cpu_kernels *k)
     k->block = VL;
     KERNEL(fill_batch_norm)(k);
     KERNEL(fill_pool)(k);
+    KERNEL(fill_bn_pool)(k);
     KERNEL(fill_rows)(k);
     KERNEL(fill_activate)(k);
     KERNEL(fill_depthwise)(k);

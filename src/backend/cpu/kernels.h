@@ -27,6 +27,7 @@ typedef struct cpu_bn_apply {
     int64_t hw;
     const float *mean, *scale, *shift;
     bool relu, bf;
+    bool stream; /* y past the caches: it is far larger than they are */
 } cpu_bn_apply;
 
 /* g = dy where mask; dx = scale * (g - mean_dy - (x - mean) * slope); dresidual = g. */
@@ -37,6 +38,7 @@ typedef struct cpu_bn_back {
     const float *mean, *rstd;             /* sums */
     const float *scale, *mean_dy, *slope; /* apply */
     bool add_dx, add_dresidual, bf;
+    bool stream; /* results past the caches */
 } cpu_bn_back;
 
 typedef struct cpu_pool {
@@ -118,6 +120,13 @@ typedef struct cpu_kernels {
     void (*bn_back_sums)(const cpu_bn_back *a,
                          cpu_plane_sums *out); /* dy: of g, dyx: of g * xhat */
     void (*bn_back_apply)(const cpu_bn_back *a);
+    /* Of each window the first x whose product with `sign` [block] is the largest, and its place:
+     * the maximum of a function of x that rises or falls with it. index may be NULL. */
+    void (*bn_pool)(const cpu_pool *p, const void *x, const float *sign, void *best,
+                    uint8_t *index);
+    /* bn_back_apply where dy and mask belong to windows: g is their sum where each has its maximum.
+     * a->hw unused, a->dresidual NULL; row: w * block floats of work. */
+    void (*bn_pool_back)(const cpu_bn_back *a, const cpu_pool *p, const uint8_t *index, float *row);
 
     /* index: per output element the place of the maximum in its window, row-major; may be NULL */
     void (*max_pool)(const cpu_pool *p, const void *x, void *y, uint8_t *index);
@@ -214,6 +223,7 @@ static inline int64_t cpu_augment_work(int64_t crop)
 #ifdef SC_CPU_ISA /* inside a kernel source: each fills its own members */
 void KERNEL(fill_batch_norm)(cpu_kernels *k);
 void KERNEL(fill_pool)(cpu_kernels *k);
+void KERNEL(fill_bn_pool)(cpu_kernels *k);
 void KERNEL(fill_rows)(cpu_kernels *k);
 void KERNEL(fill_activate)(cpu_kernels *k);
 void KERNEL(fill_depthwise)(cpu_kernels *k);

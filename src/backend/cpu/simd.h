@@ -74,6 +74,30 @@ INLINE void store(void *p, int64_t i, vf v, bool bf)
         memcpy((float *)p + i, &v, sizeof v);
     }
 }
+/* A store that leaves the caches alone, 64 (32, 16) byte aligned as the vector is long; call drain
+ * behind the last one. */
+INLINE void stream(void *p, int64_t i, vf v, bool bf)
+{
+#if defined(__AVX512F__)
+    if (bf)
+        _mm256_stream_si256((__m256i *)((uint16_t *)p + i), (__m256i)narrow(v));
+    else
+        _mm512_stream_ps((float *)p + i, (__m512)v);
+#elif defined(__AVX2__)
+    if (bf)
+        _mm_stream_si128((__m128i *)((uint16_t *)p + i), (__m128i)narrow(v));
+    else
+        _mm256_stream_ps((float *)p + i, (__m256)v);
+#else
+    store(p, i, v, bf);
+#endif
+}
+INLINE void drain(void)
+{
+#ifdef __AVX2__
+    _mm_sfence();
+#endif
+}
 /* The first n lanes only; the others read as 0. */
 INLINE vf load_part(const void *p, int64_t i, int n, bool bf)
 {
