@@ -162,7 +162,8 @@ typedef struct sc_batch {
     int64_t local_first;       /* this rank's first row inside the global batch */
     const int64_t *samples;    /* [rows_global] sample indices */
     const int32_t *labels;     /* [rows_global] */
-    const uint8_t *pixels;     /* [rows][P][P][3] */
+    sc_row_kind kind;          /* of its rows */
+    const uint8_t *pixels;     /* [rows][P][P][3]; NULL without_pixels */
     const sc_augment *draws;   /* [rows]; all zero when evaluating */
 } sc_batch;
 typedef struct sc_row_source sc_row_source;
@@ -172,6 +173,7 @@ typedef struct sc_row_source_options {
     int64_t batch;    /* global */
     int rank, ranks;  /* the slice sc_split_rows gives this rank */
     int depth;        /* batches read ahead; 0: a good default */
+    bool without_pixels; /* the caller keeps the rows elsewhere: no file is read, batches say which */
 } sc_row_source_options;
 typedef struct sc_epoch_request {
     const int64_t *order; int64_t count; /* copied */

@@ -17,6 +17,17 @@ typedef struct sc_train_text { /* one class's texts as token ids, start and end 
     int count;
 } sc_train_text;
 
+/* Data sets kept in a device's memory: uploaded by the first job that wants one, shared by all jobs of this
+ * process on that GPU, and given up for another set when no job uses it. A job's results are the same bytes
+ * with and without. Thread-safe but for open and close, around all jobs. */
+typedef struct sc_resident sc_resident;
+/* d: nobody else's, outlives it. room: bytes the data may take. required: SC_EUSAGE where it does not fit,
+ * instead of a log line and reading it batch by batch. SC_EUNSUPPORTED on a device that keeps no data. */
+sc_status sc_resident_open(sc_device *d, size_t room, bool required, sc_resident **out);
+void sc_resident_close(sc_resident *r); /* NULL is fine */
+/* Bytes of the rows that jobs with or without augmentation read. */
+size_t sc_resident_bytes(const sc_dataset *d, bool augment);
+
 /* Everything a job needs, filled by app; all pointers outlive the call. */
 typedef struct sc_train_options {
     /* the job */
@@ -27,6 +38,7 @@ typedef struct sc_train_options {
     const char *config_json;   /* the resolved config, goes into checkpoints */
     /* data */
     sc_dataset *dataset;
+    sc_resident *resident;     /* NULL: rows are read batch by batch */
     const sc_fold *split;
     const sc_train_text *class_texts; /* [classes] */
     /* model */

@@ -30,8 +30,10 @@ sc_status row_slot_load(const sc_row_source *s, row_slot *slot, int64_t from, in
 {
     for (int64_t i = from; i < to; i++) {
         const int64_t position = slot->first + slot->local_first + i;
-        const sc_status status = sc_dataset_row(s->o.dataset, s->kind, s->order[position],
-                                                slot->pixels + (size_t)i * s->row_bytes);
+        const sc_status status = s->o.without_pixels
+                                     ? SC_OK
+                                     : sc_dataset_row(s->o.dataset, s->kind, s->order[position],
+                                                      slot->pixels + (size_t)i * s->row_bytes);
         if (status != SC_OK) {
             *failed = i;
             return status;

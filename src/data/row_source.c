@@ -101,7 +101,7 @@ static sc_status reserve_slots(sc_row_source *s)
     const int64_t batch = s->count < s->o.batch ? s->count : s->o.batch;
     const int64_t rows = (batch + s->o.ranks - 1) / s->o.ranks;
     size_t bytes;
-    if (sc_mul_overflow((size_t)rows, s->row_bytes, &bytes))
+    if (sc_mul_overflow((size_t)rows, s->o.without_pixels ? 0 : s->row_bytes, &bytes))
         return sc_fail(SC_ENOMEM, "a batch of %" PRId64 " rows does not fit into memory", rows);
     for (int i = 0; bytes > s->byte_capacity && i < s->slots; i++) {
         free(s->ring[i].pixels);
@@ -217,6 +217,7 @@ sc_status sc_row_source_next(sc_row_source *s, sc_batch *out)
                       .local_first = slot->local_first,
                       .samples = s->order + slot->first,
                       .labels = s->labels + slot->first,
+                      .kind = s->kind,
                       .pixels = slot->pixels,
                       .draws = slot->draws};
     s->give++;

@@ -49,9 +49,7 @@ static void keep_probabilities(sc_trainer *t, const sc_batch *b)
 static sc_status compute(sc_trainer *t, sc_program *p, const sc_batch *b, sc_pass_sums *sums,
                          double losses[3])
 {
-    SC_TRY(sc_program_write(p, "images", b->pixels));
-    SC_TRY(sc_program_write(p, "draws", b->draws));
-    SC_TRY(sc_program_write(p, "labels", b->labels));
+    SC_TRY(sc_trainer_write_batch(t, p, b));
     SC_TRY(sc_program_forward(p));
     sc_profile_lap(t->profile, SC_TIME_EVAL_FORWARD);
     return sc_trainer_add_batch(t, p, b, "validation", sums, losses);

@@ -152,3 +152,12 @@ sc_status sc_trainer_write(const sc_trainer *t, sc_program *p, const char *name,
     free(f);
     return status;
 }
+
+sc_status sc_trainer_write_batch(const sc_trainer *t, sc_program *p, const sc_batch *b)
+{
+    const sc_row_store *rows = t->rows.of[b->kind];
+    SC_TRY(rows ? sc_program_write_rows(p, "images", rows, b->samples + b->local_first)
+                : sc_program_write(p, "images", b->pixels));
+    SC_TRY(sc_program_write(p, "draws", b->draws));
+    return sc_program_write(p, "labels", b->labels);
+}

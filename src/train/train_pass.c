@@ -82,13 +82,6 @@ void sc_trainer_report_batch(const sc_trainer *t, bool validating, int64_t batch
     t->events->batch(t->events->ctx, &p);
 }
 
-static sc_status write_batch(sc_program *p, const sc_batch *b)
-{
-    SC_TRY(sc_program_write(p, "images", b->pixels));
-    SC_TRY(sc_program_write(p, "draws", b->draws));
-    return sc_program_write(p, "labels", b->labels);
-}
-
 static sc_status compute(sc_trainer *t, sc_program *p, const sc_batch *b, sc_step_dump *dump,
                          double losses[3])
 {
@@ -97,7 +90,7 @@ static sc_status compute(sc_trainer *t, sc_program *p, const sc_batch *b, sc_ste
                             .beta2 = 0.999,
                             .eps = 1e-8,
                             .weight_decay = t->o->weight_decay};
-    SC_TRY(write_batch(p, b));
+    SC_TRY(sc_trainer_write_batch(t, p, b));
     sc_profile_lap(t->profile, SC_TIME_INPUT);
     SC_TRY(sc_program_forward(p));
     sc_profile_lap(t->profile, SC_TIME_FORWARD);

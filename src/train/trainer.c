@@ -61,14 +61,23 @@ static sc_status make_buffers(sc_trainer *t)
                : SC_ENOMEM;
 }
 
+/* Where the rows are on the device already, the loader only draws: one thread ahead of the steps.
+ */
 static sc_status open_source(sc_trainer *t)
 {
     const sc_train_options *o = t->o;
+    int threads = o->loader_threads;
+    SC_TRY(sc_resident_take(o->resident, o->dataset, o->split->train_count + o->split->val_count,
+                            o->augment, threads, o->log, &t->rows));
+    const bool resident = t->rows.set != NULL;
+    if (resident && threads > 1)
+        threads = 1;
     return sc_row_source_open(&(sc_row_source_options){.dataset = o->dataset,
-                                                       .threads = o->loader_threads,
+                                                       .threads = threads,
                                                        .batch = t->batch,
                                                        .rank = t->comm->rank,
-                                                       .ranks = t->comm->size},
+                                                       .ranks = t->comm->size,
+                                                       .without_pixels = resident},
                               &t->source);
 }
 
@@ -113,6 +122,8 @@ void sc_trainer_close(sc_trainer *t)
     sc_ckpt_writer_close(t->writer);
     sc_row_source_close(t->source);
     sc_trainer_release_programs(t);
+    if (t->o)
+        sc_resident_give_back(t->o->resident, &t->rows);
     sc_profile_close(t->profile);
     sc_text_batch_free(&t->texts);
     sc_train_state_free(&t->state);

@@ -63,6 +63,18 @@ typedef struct sc_pass_programs { /* a pass's full batches and its last, smaller
     int64_t full_rows, tail_rows;
 } sc_pass_programs;
 
+/* ---- resident.c: rows that stay on the device -------------------------------------------------
+ */
+typedef struct sc_resident_rows {
+    const sc_row_store *of[2]; /* by sc_row_kind; NULL: not there */
+    struct resident_set *set;  /* NULL: nothing was taken */
+} sc_resident_rows;
+/* For a job that reads `used` samples. Nothing is taken where r is NULL or the data does not fit.
+ */
+sc_status sc_resident_take(sc_resident *r, sc_dataset *d, int64_t used, bool augment, int threads,
+                           const sc_log *log, sc_resident_rows *out);
+void sc_resident_give_back(sc_resident *r, sc_resident_rows *rows);
+
 typedef struct sc_trainer {
     const sc_train_options *o;
     sc_device *device;
@@ -81,6 +93,7 @@ typedef struct sc_trainer {
     sc_program *text_program;
 
     sc_row_source *source;
+    sc_resident_rows rows;
     int64_t *train_order, *val_order;
     double *class_weights;   /* [classes] of the loss */
     double *sampler_weights; /* [classes], or NULL: a permutation */
@@ -115,6 +128,8 @@ sc_status sc_trainer_read(const sc_trainer *t, sc_program *p, const char *name, 
                           int64_t n);
 sc_status sc_trainer_write(const sc_trainer *t, sc_program *p, const char *name, const double *v,
                            int64_t n);
+/* Rows, draws and labels, wherever the rows are. */
+sc_status sc_trainer_write_batch(const sc_trainer *t, sc_program *p, const sc_batch *b);
 
 /* agree.c: what every rank of the group learns at a step boundary. */
 /* Returns the same status, with the same message, on every rank; *stop: some rank asks to stop. */

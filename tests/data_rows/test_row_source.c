@@ -192,6 +192,57 @@ static void failure_reaches_next_with_its_message(void **state)
         }
 }
 
+/* The caller has the rows: nothing is read, damaged rows do not matter, all else is the same. */
+static void without_pixels_reads_nothing(void **state)
+{
+    (void)state;
+    int64_t order[FAKE_SAMPLES];
+    sc_batch b, with;
+    shuffled(order, FAKE_SAMPLES, 5);
+    for (int threads = 0; threads <= 2; threads++)
+        for (int augment = 0; augment < 2; augment++) {
+            sc_dataset d;
+            fake_dataset_init(&d);
+            sc_row_source_options o = {
+                .dataset = &d, .threads = threads, .batch = 16, .rank = 1, .ranks = 2};
+            sc_row_source *reads = NULL, *draws = NULL;
+            assert_int_equal(sc_row_source_open(&o, &reads), SC_OK);
+            o.without_pixels = true;
+            assert_int_equal(sc_row_source_open(&o, &draws), SC_OK);
+            const sc_epoch_request r = {.order = order,
+                                        .count = 90,
+                                        .first_batch = 1,
+                                        .augment = augment,
+                                        .random_state = 7,
+                                        .epoch = 4,
+                                        .fold = 3};
+            assert_int_equal(sc_row_source_begin(draws, &r), SC_OK);
+            d.bad[order[20]] = true;
+            for (int i = 1; i < 6; i++)
+                assert_int_equal(sc_row_source_next(draws, &b), SC_OK);
+            assert_int_equal(atomic_load(&d.reads), 0);
+            d.bad[order[20]] = false;
+            assert_int_equal(sc_row_source_begin(draws, &r), SC_OK);
+            assert_int_equal(sc_row_source_begin(reads, &r), SC_OK);
+            for (int i = 1; i < 6; i++) {
+                assert_int_equal(sc_row_source_next(draws, &b), SC_OK);
+                assert_int_equal(sc_row_source_next(reads, &with), SC_OK);
+                assert_null(b.pixels);
+                assert_int_equal(b.kind, augment ? SC_ROW_TRAIN : SC_ROW_EVAL);
+                assert_int_equal(b.first, with.first);
+                assert_int_equal(b.rows, with.rows);
+                assert_int_equal(b.local_first, with.local_first);
+                assert_memory_equal(b.samples, with.samples,
+                                    (size_t)b.rows_global * sizeof *b.samples);
+                assert_memory_equal(b.labels, with.labels,
+                                    (size_t)b.rows_global * sizeof *b.labels);
+                assert_memory_equal(b.draws, with.draws, (size_t)b.rows * sizeof *b.draws);
+            }
+            sc_row_source_close(reads);
+            sc_row_source_close(draws);
+        }
+}
+
 static void wrong_requests_are_refused(void **state)
 {
     (void)state;
@@ -228,6 +279,7 @@ int main(void)
         cmocka_unit_test(resumes_inside_an_epoch),
         cmocka_unit_test(begins_again_and_closes_at_any_batch),
         cmocka_unit_test(failure_reaches_next_with_its_message),
+        cmocka_unit_test(without_pixels_reads_nothing),
         cmocka_unit_test(wrong_requests_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
