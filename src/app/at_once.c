@@ -68,6 +68,29 @@ static sc_status memory_of_jobs(app *a, size_t *bytes)
     return status;
 }
 
+static void amount(double bytes, char out[32])
+{
+    if (bytes < 1e9)
+        snprintf(out, 32, "%.1f MB", bytes / 1e6);
+    else
+        snprintf(out, 32, "%.2f GB", bytes / 1e9);
+}
+
+static void tell_choice(const app *a, int chosen, size_t largest)
+{
+    char have[32], need[32];
+    amount((double)a->gpu_room, have);
+    amount((double)largest, need);
+    if (largest == 0)
+        sc_info(&a->log,
+                "--jobs-per-gpu auto: %d at once, or what memory allows, which is known once the "
+                "data is packed",
+                chosen);
+    else
+        sc_info(&a->log, "--jobs-per-gpu auto: %d at once (%s are free, a job takes up to %s)",
+                chosen, have, need);
+}
+
 /* As many as fit whichever jobs meet, at most `most`. */
 static sc_status fitting(app *a, int most, int *out)
 {
@@ -81,15 +104,8 @@ static sc_status fitting(app *a, int most, int *out)
     while (n < most && (sum += (double)bytes[n]) <= USABLE * (double)a->gpu_room)
         n++;
     *out = n > 0 ? n : 1;
-    if (status == SC_OK && bytes[0] == 0)
-        sc_info(&a->log,
-                "--jobs-per-gpu auto: %d at once, or what memory allows, which is known once the "
-                "data is packed",
-                *out);
-    else if (status == SC_OK)
-        sc_info(&a->log,
-                "--jobs-per-gpu auto: %d at once (%.2f GB are free, a job takes up to %.2f GB)",
-                *out, (double)a->gpu_room / 1e9, (double)bytes[0] / 1e9);
+    if (status == SC_OK)
+        tell_choice(a, *out, bytes[0]);
     free(bytes);
     return status;
 }
