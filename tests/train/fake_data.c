@@ -79,6 +79,7 @@ int sc_dataset_row_size(const sc_dataset *d, sc_row_kind kind)
 sc_status sc_dataset_row(sc_dataset *d, sc_row_kind kind, int64_t i, uint8_t *dst)
 {
     int p = sc_dataset_row_size(d, kind);
+    atomic_fetch_add(&d->reads, 1);
     if (i == d->bad_row)
         return sc_fail(SC_EFORMAT, "row %lld is damaged", (long long)i);
     for (int y = 0; y < p; y++)

@@ -7,6 +7,8 @@
 
 #include "superclip/data.h"
 
+#include <stdatomic.h>
+
 #define FAKE_CLASSES 3
 
 struct sc_dataset {
@@ -14,6 +16,7 @@ struct sc_dataset {
     int size, train_size; /* S, S' */
     int32_t *labels;
     int64_t bad_row; /* reading it fails; -1: none */
+    atomic_int reads;
 };
 void fake_data_init(sc_dataset *d, int64_t count, int size, int train_size);
 void fake_data_free(sc_dataset *d);

@@ -18,9 +18,8 @@ sc_status cuda_weight_prepare(cuda_device *d, const sc_node_param *p, const void
         c = sc_alloc(1, sizeof *c);
         if (c == NULL)
             return SC_ENOMEM;
-        const sc_status status =
-            cuda_check(sc_cuda_malloc(2 * cuda_param_elements(&d->head, &p->desc), &c->data),
-                       "memory for a weight's bfloat16 copy");
+        const size_t bytes = 2 * cuda_param_elements(&d->head, &p->desc);
+        const sc_status status = d->head.backend->alloc(&d->head, bytes, &c->data);
         if (status != SC_OK) {
             free(c);
             return status;
@@ -51,6 +50,6 @@ void cuda_param_release(sc_device *head, void *state)
     weight_copy *c = state;
     if (c == NULL)
         return;
-    cuda_free(head, c->data);
+    head->backend->free(head, c->data);
     free(c);
 }

@@ -139,7 +139,6 @@ dnn_conv cuda_conv_of(const sc_op_node *n, dnn_pass pass, sc_cuda_type type);
 sc_status cuda_weight_prepare(cuda_device *d, const sc_node_param *p, const void **out);
 sc_status cuda_weight_refresh(cuda_device *d, const sc_node_param *p);
 void cuda_param_release(sc_device *d, void *state);
-void cuda_free(sc_device *d, void *p);
 
 /* Waits for the selected branch, or for an event, and looks after the other ranks meanwhile. */
 sc_status cuda_wait(cuda_device *d);

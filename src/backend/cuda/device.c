@@ -121,7 +121,7 @@ static sc_status cuda_alloc(sc_device *head, size_t bytes, void **out)
                        sc_cuda_error_text(failed));
     return cuda_check(sc_cuda_zero(d->stream, *out, bytes), "clearing memory");
 }
-void cuda_free(sc_device *head, void *p)
+static void cuda_free(sc_device *head, void *p)
 {
     cuda_device *d = (cuda_device *)head;
     if (p != NULL && cuda_check(sc_cuda_free(p), "freeing memory") != SC_OK && d->broken == SC_OK)
