@@ -206,6 +206,26 @@ sc_status sc_program_reduce(sc_program *p);
  * memory where the backend can: the same bytes as sc_program_backward, sc_program_reduce and
  * sc_params_update, but the gradients are not kept. */
 sc_status sc_program_update(sc_program *p, const sc_adamw *o);
+/* ---- steps that nobody waits for: where a device's calls return before the work is done ----
+ * sc_program_write then returns at once too (the host's bytes are copied), and what is read later is the
+ * reader's to ask for; sc_program_read and the functions above wait and give the same bytes. */
+bool sc_program_queues(const sc_program *p);
+/* sc_program_forward and sc_program_update. On a device that queues its work both towers run beside each
+ * other, gradients are summed and applied as they come, and from the second call on the whole step is one
+ * recording that is replayed, where the device can. The same bytes always. */
+sc_status sc_program_step(sc_program *p, const sc_adamw *o);
+void sc_program_record_nothing(sc_program *p); /* from now on */
+/* Values on their way to the host, without a wait: sc_reading_take for each of them, in order with the
+ * steps, then sc_reading_close; later sc_reading_wait, and the bytes are there until the next take. Names are
+ * of outputs, else of parameters. Only for programs that queue; freed before the program. */
+typedef struct sc_reading sc_reading;
+sc_status sc_reading_new(sc_program *p, const char *const *names, int n, sc_reading **out);
+sc_status sc_reading_take(sc_reading *r, int which);
+sc_status sc_reading_close(sc_reading *r);
+/* Fails when a step until then did, on this rank or where a peer went away. */
+sc_status sc_reading_wait(sc_reading *r);
+const void *sc_reading_values(const sc_reading *r, int which); /* of `real` */
+void sc_reading_free(sc_reading *r);                           /* NULL is fine */
 /* One AdamW update of every trainable parameter; step is counted inside (o->step is ignored). */
 sc_status sc_params_update(sc_params *p, const sc_adamw *o);
 

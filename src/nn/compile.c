@@ -45,6 +45,10 @@ static sc_status make_values(sc_program *p)
                            sc_op_name(v->node >= 0 ? p->graph->nodes[v->node].op : SC_OP_COUNT));
         to->bytes = p->device->backend->value_bytes(p->device, &to->desc);
         to->keeps_data = v->node < 0;
+        if (v->node < 0) {
+            to->page_at = p->input_bytes;
+            p->input_bytes += nn_align(to->bytes);
+        }
     }
     for (int i = 0; i < p->graph->n_outputs; i++) {
         program_value *v = &p->values[p->graph->outputs[i].value];
@@ -216,7 +220,7 @@ static sc_status allocate_program(sc_program *p, const sc_program_desc *d)
 
 static sc_status measure(sc_program *p, const sc_program_desc *d, draft *out)
 {
-    size_t arena = 0, scratch = 0;
+    size_t arena = 0, scratch = 0, side = 0;
     SC_TRY(sc_graph_status(d->graph));
     SC_TRY(check_desc(p, d));
     SC_TRY(allocate_program(p, d));
@@ -231,11 +235,16 @@ static sc_status measure(sc_program *p, const sc_program_desc *d, draft *out)
         announce_gradients(p, &out->flow, i);
     }
     join_nodes(p);
-    SC_TRY(nn_layout_make(p, &out->flow, &out->layout, &arena, &scratch));
+    SC_TRY(nn_find_branches(p));
+    SC_TRY(nn_layout_make(p, &out->flow, &out->layout, &arena, &scratch, &side));
     if (arena > p->shared->arena_bytes)
         p->shared->arena_bytes = arena;
     if (scratch > p->shared->scratch_bytes)
         p->shared->scratch_bytes = scratch;
+    if (side > p->shared->side_bytes)
+        p->shared->side_bytes = side;
+    if (p->input_bytes > p->shared->pages.bytes)
+        p->shared->pages.bytes = p->input_bytes;
     return SC_OK;
 }
 
@@ -247,6 +256,7 @@ static sc_status finish(sc_program *p, const draft *d)
     nn_layout_apply(p, &d->flow, &d->layout);
     if (p->training) {
         SC_TRY(nn_give_gradients(p));
+        SC_TRY(nn_cut_buckets(p));
         SC_TRY(seed_gradient(p));
     }
     return prepare_nodes(p);
@@ -257,7 +267,8 @@ static sc_status allocate_shared(sc_device *d, program_shared *s)
     void *memory;
     SC_TRY(d->backend->alloc(d, s->arena_bytes, &memory));
     s->arena = memory;
-    SC_TRY(d->backend->alloc(d, s->scratch_bytes, &memory));
+    const size_t side = s->side_bytes > 0 ? nn_align_scratch(s->scratch_bytes) - s->scratch_bytes : 0;
+    SC_TRY(d->backend->alloc(d, s->scratch_bytes + side + s->side_bytes, &memory));
     s->scratch = memory;
     return SC_OK;
 }

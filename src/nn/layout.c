@@ -2,16 +2,18 @@
  *
  * Time runs 0 .. 2N-1: node i runs forward at i and backward at 2N-1-i. A value's data must stay
  * from its op to its last reader in either pass; its gradient from the first op that writes it to
- * the backward of the op that made it. A node that is joined to the one before it runs at that one's
- * times, and the value between them has no memory.
+ * the backward of the op that made it. A node that is joined to the one before it runs at that
+ * one's times, and the value between them has no memory.
  */
 #include "program.h"
 
 #include <stdlib.h>
 
-static void touch(nn_layout *l, size_t at, int time)
+/* who: the node that reads or writes the bytes. */
+static void touch(nn_layout *l, const program_node *who, size_t at, int time)
 {
     nn_buffer *b = &l->buffers[at];
+    *(who->side ? &l->side[at] : &l->main[at]) = true;
     if (!l->used[at] || time < b->start)
         b->start = time;
     if (!l->used[at] || time > b->end)
@@ -35,10 +37,10 @@ static void touch_forward(const sc_program *p, nn_layout *l, int i)
     const graph_node *node = &p->graph->nodes[i];
     const int time = forward_time(p, i);
     for (int k = 0; k < node->n_in; k++)
-        touch(l, (size_t)node->in[k], time);
+        touch(l, &p->nodes[i], (size_t)node->in[k], time);
     for (int k = 0; k < node->n_out; k++)
-        touch(l, (size_t)node->out[k], time);
-    touch(l, 2 * (size_t)p->graph->n_values + (size_t)i, time);
+        touch(l, &p->nodes[i], (size_t)node->out[k], time);
+    touch(l, &p->nodes[i], 2 * (size_t)p->graph->n_values + (size_t)i, time);
 }
 
 static void touch_backward(const sc_program *p, const nn_flow *flow, nn_layout *l, int i)
@@ -49,17 +51,17 @@ static void touch_backward(const sc_program *p, const nn_flow *flow, nn_layout *
     int time = 2 * p->graph->n_nodes - 1 - forward_time(p, i);
     for (int k = 0; k < node->n_in; k++) {
         if (info->needs_in >> k & 1)
-            touch(l, (size_t)node->in[k], time);
+            touch(l, &p->nodes[i], (size_t)node->in[k], time);
         if (nn_takes_gradient(node->op, k) && flow->value[node->in[k]])
-            touch(l, values + (size_t)node->in[k], time);
+            touch(l, &p->nodes[i], values + (size_t)node->in[k], time);
     }
     for (int k = 0; k < node->n_out; k++) {
         if (info->needs_out >> k & 1)
-            touch(l, (size_t)node->out[k], time);
+            touch(l, &p->nodes[i], (size_t)node->out[k], time);
         if (flow->value[node->out[k]])
-            touch(l, values + (size_t)node->out[k], time);
+            touch(l, &p->nodes[i], values + (size_t)node->out[k], time);
     }
-    touch(l, 2 * values + (size_t)i, time);
+    touch(l, &p->nodes[i], 2 * values + (size_t)i, time);
 }
 
 /* What has its own memory leaves the plan and gets a place in `io`. */
@@ -81,24 +83,42 @@ static void move_to_io(sc_program *p, nn_layout *l)
     }
 }
 
-static sc_status plan_arena(nn_layout *l, size_t *total)
+/* The buffers of one branch, behind what is taken. What both branches touch stays all the time:
+ * their clocks say nothing about each other. */
+static sc_status plan_branch(const sc_program *p, nn_layout *l, bool side, size_t *total)
 {
     nn_buffer *compact = sc_alloc(l->count, sizeof *compact);
-    size_t n = 0;
-    if (compact == NULL)
-        return SC_ENOMEM;
-    for (size_t i = 0; i < l->count; i++)
-        if (l->used[i] && l->buffers[i].bytes > 0)
-            compact[n++] = l->buffers[i];
-    sc_status status = nn_plan(compact, n, total);
-    for (size_t i = 0, k = 0; i < l->count; i++)
-        if (l->used[i] && l->buffers[i].bytes > 0)
-            l->buffers[i].offset = compact[k++].offset;
+    size_t *from = sc_alloc(l->count, sizeof *from);
+    size_t n = 0, taken = *total, more = 0;
+    sc_status status = compact != NULL && from != NULL ? SC_OK : SC_ENOMEM;
+    for (size_t i = 0; status == SC_OK && i < l->count; i++) {
+        if (!l->used[i] || l->buffers[i].bytes == 0 || l->side[i] != side)
+            continue;
+        from[n] = i;
+        compact[n] = l->buffers[i];
+        if (l->side[i] && l->main[i]) {
+            compact[n].start = 0;
+            compact[n].end = 2 * p->graph->n_nodes;
+        }
+        n++;
+    }
+    if (status == SC_OK)
+        status = nn_plan(compact, n, &more);
+    for (size_t k = 0; status == SC_OK && k < n; k++)
+        l->buffers[from[k]].offset = taken + compact[k].offset;
+    *total = taken + more;
     free(compact);
+    free(from);
     return status;
 }
+static sc_status plan_arena(const sc_program *p, nn_layout *l, size_t *total)
+{
+    *total = 0;
+    SC_TRY(plan_branch(p, l, false, total));
+    return p->cross >= 0 ? plan_branch(p, l, true, total) : SC_OK;
+}
 
-static sc_status node_sizes(sc_program *p, nn_layout *l, size_t *scratch)
+static sc_status node_sizes(sc_program *p, nn_layout *l, size_t *scratch, size_t *side)
 {
     for (int i = 0; i < p->graph->n_nodes; i++) {
         size_t saved = 0, need = 0;
@@ -110,32 +130,35 @@ static sc_status node_sizes(sc_program *p, nn_layout *l, size_t *scratch)
         SC_TRY(b->node_memory(p->device, &p->nodes[i].op, &saved, &need));
         l->buffers[2 * (size_t)p->graph->n_values + (size_t)i].bytes = saved;
         p->saved_bytes += saved;
-        if (need > *scratch)
-            *scratch = need;
+        size_t *most = p->nodes[i].side ? side : scratch;
+        if (need > *most)
+            *most = need;
     }
     return SC_OK;
 }
 
 sc_status nn_layout_make(sc_program *p, const nn_flow *flow, nn_layout *l, size_t *arena,
-                         size_t *scratch)
+                         size_t *scratch, size_t *side)
 {
     size_t values = (size_t)p->graph->n_values, nodes = (size_t)p->graph->n_nodes;
     l->count = 2 * values + nodes;
     l->buffers = sc_alloc(l->count, sizeof *l->buffers);
-    l->used = sc_alloc(l->count, sizeof *l->used);
+    l->used = sc_alloc(3 * l->count, sizeof *l->used);
     if (l->buffers == NULL || l->used == NULL)
         return SC_ENOMEM;
     for (size_t i = 0; i < values; i++)
         l->buffers[i].bytes = l->buffers[values + i].bytes =
             is_inner(p, (int)i) ? 0 : p->values[i].bytes;
-    SC_TRY(node_sizes(p, l, scratch));
+    l->main = l->used + l->count;
+    l->side = l->main + l->count;
+    SC_TRY(node_sizes(p, l, scratch, side));
     for (int i = 0; i < p->graph->n_nodes; i++) {
         touch_forward(p, l, i);
         if (p->nodes[i].backward)
             touch_backward(p, flow, l, i);
     }
     move_to_io(p, l);
-    return plan_arena(l, arena);
+    return plan_arena(p, l, arena);
 }
 
 /* ---- addresses ----------------------------------------------------------------------------------
@@ -164,6 +187,8 @@ void nn_layout_apply(sc_program *p, const nn_flow *flow, const nn_layout *l)
         }
         n->saved = arena + l->buffers[2 * values + (size_t)i].offset;
         n->scratch = p->shared->scratch;
+        if (p->nodes[i].side)
+            n->scratch = p->shared->scratch + nn_align_scratch(p->shared->scratch_bytes);
     }
 }
 

@@ -29,6 +29,7 @@ struct sc_params {
     size_t buffers, elements; /* [buffers, elements) are running statistics */
     char *values, *grads, *m, *v;
     int64_t step;
+    uint64_t loads; /* changes whenever values came from outside */
 };
 
 void *nn_param_value(const sc_params *p, const nn_param *item); /* NULL for counters */

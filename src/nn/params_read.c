@@ -214,6 +214,7 @@ static sc_status read_all(sc_params *p, const sc_tensor_reader *r, char *base)
         nn_param *item = &p->items[nn_params_find(p, r->items[i].name)];
         SC_TRY(read_one(p, item, r, i, base));
         item->shared.version++;
+        p->loads++;
     }
     return SC_OK;
 }

@@ -181,6 +181,7 @@ sc_status sc_profile_open(sc_device *d, const sc_comm *c, sc_profile **out)
     if (p->real->backward_update != NULL)
         p->face.backward_update = timed_backward_update;
     p->face.adamw = timed_adamw;
+    p->face.queue = NULL; /* every op is waited for */
     d->backend = &p->face;
     p->comm = (struct profile_comm){*c, c, p};
     p->comm.face.all_reduce = timed_all_reduce;

@@ -14,6 +14,7 @@ void nn_shared_leave(sc_device *d, program_shared *s)
         d->backend->free(d, s->arena);
     if (s->scratch != NULL)
         d->backend->free(d, s->scratch);
+    nn_pages_free(d, &s->pages);
     if (s->joined != NULL)
         d->backend->leave(d, s->joined);
     free(s);
@@ -24,6 +25,8 @@ void sc_program_free(sc_program *p)
     if (p == NULL)
         return;
     const sc_backend *b = p->device->backend;
+    if (p->step != NULL)
+        b->queue->forget(p->device, p->step);
     for (int i = 0; p->nodes != NULL && i < p->graph->n_nodes; i++)
         if (p->nodes[i].prepared)
             b->release(p->device, p->nodes[i].state);
@@ -40,7 +43,7 @@ void sc_program_free(sc_program *p)
 sc_program_memory sc_program_memory_of(const sc_program *p)
 {
     return (sc_program_memory){p->shared->arena_bytes, p->io_bytes, p->saved_bytes,
-                               p->shared->scratch_bytes};
+                               p->shared->scratch_bytes + p->shared->side_bytes};
 }
 
 static bool normalizes_by_batch(const sc_program *p, int i)
@@ -94,11 +97,20 @@ static int find_output(const sc_program *p, const char *name)
     return -1;
 }
 
+const program_value *nn_program_output(const sc_program *p, const char *name)
+{
+    const int i = find_output(p, name);
+    return i >= 0 ? &p->values[i] : NULL;
+}
+
 sc_status sc_program_write(sc_program *p, const char *input, const void *host)
 {
     int i = find_input(p, input);
     if (i < 0)
         return sc_fail(SC_EINTERNAL, "program: no input '%s'", input);
+    const sc_queue *q = p->device->backend->queue;
+    if (q != NULL && q->plain(p->device, &p->values[i].desc))
+        return nn_page_put(p, i, host);
     return p->device->backend->upload(p->device, &p->values[i].desc, host, p->values[i].data);
 }
 
@@ -144,8 +156,23 @@ static void count_batch(sc_program *p, int i)
     p->params->items[p->param_index[from->params[4]]].counter++;
 }
 
+void nn_count_batches(sc_program *p)
+{
+    for (int i = 0; i < p->graph->n_nodes; i++)
+        if (normalizes_by_batch(p, i))
+            count_batch(p, i);
+}
+void nn_count_update(sc_program *p)
+{
+    sc_params *params = p->params;
+    params->step++;
+    for (size_t i = 0; i < params->count; i++)
+        params->items[i].shared.version += params->items[i].trainable;
+}
+
 sc_status sc_program_forward(sc_program *p)
 {
+    SC_TRY(nn_page_turn(p));
     for (int i = 0; i < p->graph->n_nodes; i++) {
         program_node *n = &p->nodes[i];
         if (n->joined)

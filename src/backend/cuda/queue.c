@@ -155,10 +155,17 @@ static bool queue_recordable(sc_device *head, const sc_comm *c)
     d->told = true;
     return false;
 }
+static sc_status judged(cuda_device *d, int failed)
+{
+    const sc_status status = cuda_check(failed, "recording a step");
+    if (status != SC_OK)
+        sc_warn(d->log, "steps are not recorded, which costs time: %s", sc_message());
+    return status;
+}
 static sc_status queue_record(sc_device *head)
 {
     cuda_device *d = (cuda_device *)head;
-    CUDA_TRY(sc_cuda_record_begin(d->streams[SC_BRANCH_MAIN]), "recording a step");
+    SC_TRY(judged(d, sc_cuda_record_begin(d->streams[SC_BRANCH_MAIN])));
     d->recording = true;
     return SC_OK;
 }
@@ -167,7 +174,7 @@ static sc_status queue_recorded(sc_device *head, void **step)
     cuda_device *d = (cuda_device *)head;
     d->recording = false;
     queue_select(head, SC_BRANCH_MAIN);
-    return cuda_check(sc_cuda_record_end(d->streams[SC_BRANCH_MAIN], step), "recording a step");
+    return judged(d, sc_cuda_record_end(d->streams[SC_BRANCH_MAIN], step));
 }
 static sc_status queue_replay(sc_device *head, void *step)
 {
