@@ -1,3 +1,4 @@
+#include "direct.h"
 #include "kernels.h"
 #include "simd.h"
 #include "wgrad.h"
@@ -24,5 +25,6 @@ void KERNEL(cpu_kernels)(cpu_kernels *k)
     KERNEL(fill_augment)(k);
     k->wino = KERNEL(wino_kernels)();
     k->wgrad = KERNEL(wgrad_kernels)();
+    k->direct = KERNEL(direct_kernels)();
     KERNEL(fill_peak)(k);
 }

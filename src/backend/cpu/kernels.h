@@ -202,6 +202,7 @@ typedef struct cpu_kernels {
 
     const struct cpu_wino_kernels *wino; /* winograd.h; NULL without bfloat16 instructions */
     const struct cpu_wgrad_kernels *wgrad; /* wgrad.h; NULL without AVX-512 */
+    const struct cpu_direct_kernels *direct; /* direct.h; the same */
 
     /* One image [side][side][3] -> planes [3][crop][crop] of `table`'s entries (3 x 256 floats or
      * bfloat16). work: cpu_augment_work(crop) elements. */
