@@ -64,6 +64,7 @@ typedef struct sc_options {
     char *init_from, *resume_from;
     char *progress;    /* auto, live, plain */
     char *jobs_per_gpu; /* auto, or "1" to "8" */
+    char *data_on_gpu; /* auto, on, off */
     int group_size;    /* 0: the planner decides */
     int plan_ranks;    /* 0: the ranks there are */
     int overfit;       /* 0: off */

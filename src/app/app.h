@@ -93,10 +93,12 @@ struct app {
     sc_backend const *backend;
     sc_device *devices[2]; /* fp32 (fp64 for ref), bf16; opened when first needed */
     size_t gpu_room; /* bytes free for one rank on the fullest GPU when the run began, 0: no GPU */
-    int at_once;     /* jobs that a group of one rank trains at once; see at_once.c */
-    bool bf16;       /* every rank's processor has it */
-    int threads;     /* per rank */
-    int cores;       /* of this node */
+    sc_device *keeper;     /* of the data sets on the GPU; NULL: there are none */
+    sc_resident *resident; /* the same */
+    int at_once;           /* jobs that a group of one rank trains at once; see at_once.c */
+    bool bf16;             /* every rank's processor has it */
+    int threads;           /* per rank */
+    int cores;             /* of this node */
 
     char *source_dir;     /* image folder, NULL when data_dir is packed */
     sc_source_list *list; /* of source_dir */
@@ -106,7 +108,7 @@ struct app {
     app_case *cases; /* [options.configs_count] */
     app_job *jobs;
     int job_count;
-    size_t *job_memory; /* [jobs] bytes a rank, 0 unknown; rank 0 */
+    size_t *job_memory; /* [jobs] bytes a rank, 0 unknown; rank 0, on GPUs all */
 
     sc_plan plan;       /* rank 0 */
     int *group_of_rank; /* [ranks], -1: idle */
@@ -235,6 +237,29 @@ sc_status app_print_plan(app *a);
 sc_status app_judge_at_once(const app *a);
 /* Rank 0: sets at_once, from the memory that the jobs need when the option is auto. */
 sc_status app_choose_at_once(app *a);
+
+/* ---- gpu_memory.c
+ * ------------------------------------------------------------------------------------- */
+typedef struct app_gpu_memory { /* bytes of a rank, 0: no GPU, or not known yet */
+    double jobs;                /* of the jobs at once, at most */
+    double room;                /* for data beside them */
+    double data;                /* the largest data set */
+} app_gpu_memory;
+void app_amount(double bytes, char out[32]);   /* "12.3 MB" */
+double app_gpu_usable(const app *a);           /* by jobs and data of a rank */
+sc_status app_judge_data_on_gpu(const app *a); /* the option against the backend */
+/* Rank 0, after app_estimate_memory: SC_EUSAGE names the job or option, both figures and what to
+ * lower. */
+sc_status app_judge_gpu_memory(app *a, const sc_plan *plan, app_gpu_memory *out);
+void app_tell_gpu_memory(const app *a, const app_gpu_memory *m,
+                         sc_text *t); /* a line, or nothing */
+/* Rank 0, for --check: plans, judges and prints the line. */
+sc_status app_check_gpu_memory(app *a);
+/* Collective, with the plan made: judges, and opens what keeps data sets. */
+sc_status app_settle_gpu_memory(app *a);
+void app_release_gpu_memory(app *a);
+/* Right before the job's programs are compiled. */
+sc_status app_check_room(const app *a, int job, sc_device *device);
 
 /* ---- versions.c
  * --------------------------------------------------------------------------------------- */

@@ -4,9 +4,6 @@
 
 #include "app.h"
 
-/* Of what is free: allocators leave gaps, and a library may want a little more than it told. */
-static const double USABLE = 0.9;
-
 static bool automatic(const app *a)
 {
     return strcmp(a->options.jobs_per_gpu, "auto") == 0;
@@ -68,19 +65,11 @@ static sc_status memory_of_jobs(app *a, size_t *bytes)
     return status;
 }
 
-static void amount(double bytes, char out[32])
-{
-    if (bytes < 1e9)
-        snprintf(out, 32, "%.1f MB", bytes / 1e6);
-    else
-        snprintf(out, 32, "%.2f GB", bytes / 1e9);
-}
-
 static void tell_choice(const app *a, int chosen, size_t largest)
 {
     char have[32], need[32];
-    amount((double)a->gpu_room, have);
-    amount((double)largest, need);
+    app_amount((double)a->gpu_room, have);
+    app_amount((double)largest, need);
     if (largest == 0)
         sc_info(&a->log,
                 "--jobs-per-gpu auto: %d at once, or what memory allows, which is known once the "
@@ -101,7 +90,7 @@ static sc_status fitting(app *a, int most, int *out)
     qsort(bytes, (size_t)open_jobs(a), sizeof *bytes, largest_first);
     double sum = 0;
     int n = 0;
-    while (n < most && (sum += (double)bytes[n]) <= USABLE * (double)a->gpu_room)
+    while (n < most && (sum += (double)bytes[n]) <= app_gpu_usable(a))
         n++;
     *out = n > 0 ? n : 1;
     if (status == SC_OK)

@@ -252,6 +252,7 @@ void app_train_options(app *a, int j, const sc_log *log, sc_train_options *o)
         .unknown = k->unknown,
         .config_json = k->config_json,
         .dataset = a->sets[k->set].dataset,
+        .resident = a->resident,
         .split = k->overfit ? &k->overfit[job->fold - 1] : &k->folds[job->fold - 1],
         .class_texts = k->tokens,
         .image_encoder = c->image_encoder,

@@ -146,6 +146,8 @@ sc_status job_run(const job_place *place, int job, job_outcome *out)
         app_agree(a->world, place->group,
                   desk->device(desk->ctx, a->cases[a->jobs[job].config].bf16, &device));
     if (status == SC_OK)
+        status = app_agree(a->world, place->group, app_check_room(a, job, device));
+    if (status == SC_OK)
         status = sc_train_job(&o, device, place->group, &events, &r);
     if (status == SC_ECOMM && place->group->size > 1)
         return status;

@@ -84,6 +84,20 @@ static void tell_at_once(const app *a, const sc_plan *p)
         a->at_once, a->options.jobs_per_gpu, n / (1 + (n - 1) * SC_GPU_CROWDING));
 }
 
+/* Training would refuse what does not fit; a plan is still a plan. */
+static void tell_gpu_memory(app *a, const sc_plan *p)
+{
+    app_gpu_memory m;
+    sc_text t;
+    sc_text_init(&t);
+    if (app_judge_gpu_memory(a, p, &m) != SC_OK)
+        sc_text_putf(&t, "Warning: %s\n", sc_message());
+    else
+        app_tell_gpu_memory(a, &m, &t);
+    printf("%s", t.data ? t.data : "");
+    sc_text_free(&t);
+}
+
 sc_status app_print_plan(app *a)
 {
     int ranks = a->options.plan_ranks > 0 ? a->options.plan_ranks : a->world->comm->size;
@@ -117,6 +131,7 @@ sc_status app_print_plan(app *a)
         for (int j = 0; j < a->job_count; j++)
             job_row(a, &best, first_rank, j);
         tell_at_once(a, &best);
+        tell_gpu_memory(a, &best);
         if (a->job_memory[0] == 0)
             printf("Memory is known once the data is packed (a first run does it, or "
                    "tools/pack_hdf5)\n");
@@ -128,7 +143,8 @@ sc_status app_print_plan(app *a)
             printf("Runner-up: %s, %s\n", t.data ? t.data : "", end);
         }
         sc_text_free(&t);
-        warn_of_memory(a, &best, per_node);
+        if (a->gpu_room == 0)
+            warn_of_memory(a, &best, per_node);
         if (app_check_space(a) == SC_EUSAGE) /* training would refuse; a plan is still a plan */
             printf("Warning: %s\n", sc_message());
     }

@@ -68,6 +68,7 @@ static sc_status judge_folders(app *a)
 static sc_status judge_on_root(app *a)
 {
     SC_TRY(app_judge_at_once(a));
+    SC_TRY(app_judge_data_on_gpu(a));
     SC_TRY(app_check_configs(a));
     SC_TRY(app_find_weights(a));
     SC_TRY(app_look_at_data(a));
@@ -184,6 +185,7 @@ static sc_status train(app *a, int *exit_code)
     SC_TRY(prepare(a));
     warn_of_finished(a);
     SC_TRY(form_groups(a));
+    APP_AGREE(a, app_settle_gpu_memory(a));
     APP_AGREE(a, app_is_root(a) ? app_write_run_files(a) : SC_OK);
     APP_AGREE(a, app_is_root(a) ? coordinator_open(a) : SC_OK);
     APP_AGREE(a, app_is_root(a) ? finish_earlier(a) : SC_OK);
@@ -201,6 +203,7 @@ static sc_status train(app *a, int *exit_code)
 
 static sc_status check(app *a)
 {
+    APP_AGREE(a, app_is_root(a) ? app_check_gpu_memory(a) : SC_OK);
     if (!app_is_root(a))
         return SC_OK;
     printf(
@@ -232,6 +235,7 @@ static void close_app(app *a)
     sc_plan_free(&a->plan);
     free(a->group_of_rank);
     app_free_cases(a);
+    app_release_gpu_memory(a);
     app_close_devices(a);
     sc_source_list_free(a->list);
     free(a->source_dir);

@@ -214,6 +214,10 @@ const sc_option sc_option_table[] = {
      .help =
          "jobs that a rank without partners trains at once on its GPU; auto: what its memory and "
          "the open jobs allow"},
+    {RUN(data_on_gpu), .flag = "data-on-gpu", .type = SC_OPT_TEXT, .choices = "auto|on|off",
+     .initial = "auto", .group = RANKS, .value = "MODE",
+     .help = "keep the packed images in the GPU's memory, once for all jobs there: auto, when they "
+             "fit beside the jobs; on: or it is an error"},
     {RUN(progress), .flag = "progress", .type = SC_OPT_TEXT, .choices = "auto|live|plain",
      .initial = "auto", .group = RANKS, .value = "MODE",
      .help = "live redraws one line a job, plain prints whole lines"},
