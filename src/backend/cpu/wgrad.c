@@ -20,6 +20,7 @@
 #define SLICE_DEPTH_WIDE 1024
 #define SLICES_BYTES (4 << 20) /* of sums that stay in the common cache: above it, the wide one */
 #define ADD_COUNT 4096
+#define LINE 64 /* bytes fetched at once */
 
 static int64_t min64(int64_t a, int64_t b)
 {
@@ -300,8 +301,57 @@ static cpu_wgrad_tile operands(const wgrad_task *t, const wgrad_unit *u, int64_t
     }
     return m;
 }
+/* What the next unit will read, in pieces that lie together: an image's rows of one block or plane
+ * of x (not where rows are skipped: too little of a piece is of use), then of dy. */
+typedef struct wgrad_ahead {
+    wgrad_unit u;
+    int64_t piece, pieces, done; /* bytes of the piece */
+} wgrad_ahead;
+static int64_t ahead_planes(const wgrad_task *t)
+{
+    return t->p->sample > 1 ? 0 : t->s->planes ? t->s->planes : t->end_i - t->i;
+}
+static wgrad_ahead ahead_of(const wgrad_task *t, const wgrad_unit *u)
+{
+    const int64_t each = u->images * (t->s->bf ? 2 : 1);
+    return (wgrad_ahead){*u, 0, each * (ahead_planes(t) + t->end_o - t->o), 0};
+}
+static const char *ahead_piece(const wgrad_task *t, const wgrad_unit *u, int64_t at, int64_t *bytes)
+{
+    const cpu_wgrad_shape *s = t->s;
+    const int64_t lanes = s->bf ? 2 : 1, element = s->bf ? 2 : 4, each = u->images * lanes,
+                  planes = ahead_planes(t);
+    const wgrad_lane lane = lane_of(t->p, s, u, at % each / lanes, (int)(at % lanes));
+    at /= each;
+    if (at >= planes) {
+        const int64_t o = t->o + at - planes, row = s->ow * 16 * element;
+        *bytes = min64(u->rows, s->oh - lane.row) * row;
+        return (const char *)t->dy + ((lane.image * s->co + o) * s->oh + lane.row) * row;
+    }
+    const int64_t plane = s->planes ? lane.image * s->planes + at : lane.image * s->ci + t->i + at,
+                  row = s->w * (s->planes ? 1 : 16) * element,
+                  first = min64(s->h, max64(0, lane.row * s->stride - s->pad));
+    *bytes = min64((u->rows - 1) * s->stride + s->kernel, s->h - first) * row;
+    return (const char *)t->x + (plane * s->h + first) * row;
+}
+static void set_ahead(const wgrad_task *t, wgrad_ahead *a, cpu_wgrad_tile *m, int64_t steps)
+{
+    m->ahead = m->ahead_end = (const char *)m->c;
+    if (a->piece >= a->pieces)
+        return;
+    int64_t bytes;
+    const char *at = ahead_piece(t, &a->u, a->piece, &bytes);
+    m->ahead = at + a->done;
+    a->done += steps * LINE;
+    m->ahead_end = at + min64(a->done, bytes);
+    if (a->done >= bytes) {
+        a->done = 0;
+        a->piece++;
+    }
+}
+
 /* All sums of one unit. */
-static void add_unit(const wgrad_task *t, const wgrad_unit *u, bool add)
+static void add_unit(const wgrad_task *t, const wgrad_unit *u, bool add, wgrad_ahead *ahead)
 {
     const cpu_wgrad_shape *s = t->s;
     const wgrad_plan *p = t->p;
@@ -322,6 +372,7 @@ static void add_unit(const wgrad_task *t, const wgrad_unit *u, bool add)
                     const int64_t from = q * rows / parts, to = (q + 1) * rows / parts;
                     m.a = a + (i - t->i) * next_i + ky * down + from;
                     m.c = t->sums + (o * s->ci + i) * p->block + (ky * rows + from) * 16;
+                    set_ahead(t, ahead, &m, m.images * m.lines * m.width);
                     tile((int)(to - from), o + 1 < t->end_o ? 2 : 1, &m);
                 }
     }
@@ -344,13 +395,18 @@ static void run_task(const cpu_wgrad_kernels *k, const wgrad_plan *p, const cpu_
                         : (float *)(void *)(more + (size_t)(slice - 1) *
                                                        cpu_align((size_t)p->sums * sizeof(float)));
     const int64_t begin = slice * p->units / p->slices, end = (slice + 1) * p->units / p->slices;
+    wgrad_unit u = unit_at(p, s, begin);
     for (int64_t unit = begin; unit < end; unit++) {
-        const wgrad_unit u = unit_at(p, s, unit);
+        const wgrad_unit next = unit_at(p, s, unit + 1 < end ? unit + 1 : unit);
+        wgrad_ahead ahead = ahead_of(&t, &next);
+        if (unit + 1 == end)
+            ahead.pieces = 0;
         if (p->pack)
             lay_x(&t, &u);
         if (s->bf)
             lay_y(&t, &u);
-        add_unit(&t, &u, unit > begin);
+        add_unit(&t, &u, unit > begin, &ahead);
+        u = next;
     }
 }
 void cpu_wgrad(const cpu_wgrad_kernels *k, const cpu_wgrad_shape *s, const void *x, const void *dy,

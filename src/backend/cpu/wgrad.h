@@ -29,6 +29,8 @@ typedef struct cpu_wgrad_tile {
     float *c;
     int64_t c_block;
     bool add;
+    /* Fetched meanwhile into the processor's own cache, a line a word of the depth. */
+    const char *ahead, *ahead_end;
 } cpu_wgrad_tile;
 
 typedef struct cpu_wgrad_kernels cpu_wgrad_kernels;
