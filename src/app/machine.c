@@ -147,9 +147,11 @@ sc_status app_open_backend(app *a)
 
 void app_close_devices(app *a)
 {
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < 2; i++) {
         if (a->devices[i])
             a->backend->close(a->devices[i]);
+        a->devices[i] = NULL;
+    }
 }
 
 double app_flops(const app *a, bool bf16, int threads)

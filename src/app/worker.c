@@ -250,8 +250,10 @@ sc_status worker_run(app *a)
         signals_announce_end();
         SC_TRY(coordinator_begin(a, w.waiting, &w.waiting_count));
     }
-    if (a->at_once > 1 && a->group && a->group->size == 1)
+    if (a->at_once > 1 && a->group && a->group->size == 1) {
+        app_close_devices(a); /* the threads open their own */
         SC_TRY(crew_open(a, a->at_once, neighbours(a), &w.crew));
+    }
     sc_status status = serve(&w);
     crew_close(w.crew);
     return status;
