@@ -94,16 +94,19 @@ INLINE void tile(const cpu_direct_tile *t, const int S, const int N, const int L
     }
 #define HALF(X, S, N, ...)                                                  \
     X(S, N, 1, __VA_ARGS__)                                                 \
-    X(S, N, 2, __VA_ARGS__) X(S, N, 3, __VA_ARGS__) X(S, N, 4, __VA_ARGS__) \
-        X(S, N, 5, __VA_ARGS__) X(S, N, 6, __VA_ARGS__) X(S, N, 7, __VA_ARGS__)
-#define REST(X, N, ...)                                                       \
-    X(1, N, 8, __VA_ARGS__)                                                   \
-    X(1, N, 9, __VA_ARGS__) X(1, N, 10, __VA_ARGS__) X(1, N, 11, __VA_ARGS__) \
-        X(1, N, 12, __VA_ARGS__) X(1, N, 13, __VA_ARGS__) X(1, N, 14, __VA_ARGS__)
-#define TILES(X, ...)                                                                \
-    HALF(X, 1, 1, __VA_ARGS__)                                                       \
-    HALF(X, 1, 2, __VA_ARGS__) HALF(X, 2, 1, __VA_ARGS__) HALF(X, 2, 2, __VA_ARGS__) \
-        REST(X, 1, __VA_ARGS__) REST(X, 2, __VA_ARGS__)
+    X(S, N, 2, __VA_ARGS__)                                                 \
+    X(S, N, 3, __VA_ARGS__) X(S, N, 4, __VA_ARGS__) X(S, N, 5, __VA_ARGS__) \
+        X(S, N, 6, __VA_ARGS__) X(S, N, 7, __VA_ARGS__)
+#define REST(X, N, ...)                                                        \
+    X(1, N, 8, __VA_ARGS__)                                                    \
+    X(1, N, 9, __VA_ARGS__)                                                    \
+    X(1, N, 10, __VA_ARGS__) X(1, N, 11, __VA_ARGS__) X(1, N, 12, __VA_ARGS__) \
+        X(1, N, 13, __VA_ARGS__) X(1, N, 14, __VA_ARGS__)
+#define TILES(X, ...)                                                             \
+    HALF(X, 1, 1, __VA_ARGS__)                                                    \
+    HALF(X, 1, 2, __VA_ARGS__)                                                    \
+    HALF(X, 2, 1, __VA_ARGS__) HALF(X, 2, 2, __VA_ARGS__) REST(X, 1, __VA_ARGS__) \
+        REST(X, 2, __VA_ARGS__)
 #define ENTRY(S, N, L, type, bf) .tile[bf][S - 1][N - 1][L] = tile_##type##_##S##_##N##_##L,
 
 TILES(TILE, f32, 0)
