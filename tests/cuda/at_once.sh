@@ -7,7 +7,7 @@ export SUPERCLIP_CACHE=$WORK/plans CUDA_HOME=$BUILD/tests/cuda/standin
 cp "$SC" "$BUILD/tests/cuda/standin/plugin/libsc_cuda.so" with/
 SC=$WORK/with/sc_mpi
 "$PROBE" images data 5 6
-config '"epochs": 3, "name": "t", "use_superclip_loss": true,' | sed 's/"n_splits": 3/"n_splits": 5/' >c.json
+config '"epochs": 2, "name": "t", "use_superclip_loss": true,' | sed 's/"n_splits": 3/"n_splits": 5/' >c.json
 dirs=(--data-dir data --log-dir logs --cache-dir cache)
 args=(c.json "${dirs[@]}" --no-amp)
 says() {
@@ -73,8 +73,8 @@ ok 1 "${args[@]}" --output-dir fails --jobs-per-gpu 3
 same_bytes one fails
 
 # Stopped and killed: the same command goes on.
-long=("${args[@]}" --set epochs=6)
-ok 1 "${long[@]}" --output-dir long --jobs-per-gpu 5
+long=("${args[@]}" --n-splits 3 --set epochs=4)
+ok 1 "${long[@]}" --output-dir long --jobs-per-gpu 3
 run_until() { # SIGNAL DIR RANKS TEXT ARGS...
     local signal=$1 dir=$2 n=$3 text=$4
     shift 4
@@ -99,7 +99,7 @@ ok 1 "${long[@]}" --output-dir usr1 --jobs-per-gpu 2
 same_bytes long usr1
 run_until KILL killed 1 'Epoch 2 [Train]' --jobs-per-gpu 3
 [ $rc = 137 ] || die "KILL: exit $rc"
-run_until TERM killed 1 'Epoch 3 [Train]' --jobs-per-gpu 3
+run_until TERM killed 1 'Epoch 3 [Train]' --jobs-per-gpu 2
 [ $rc = 143 ] || [ $rc = 0 ] || die "TERM: exit $rc"
 ok 1 "${long[@]}" --output-dir killed
 same_bytes long killed
