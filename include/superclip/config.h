@@ -70,7 +70,7 @@ typedef struct sc_options {
     int overfit;       /* 0: off */
     int dump_steps;    /* 0: off */
     char *dump_dir;
-    bool restart, multi_config, profile;
+    bool restart, multi_config, profile, no_graph;
     sc_config *configs;
     int configs_count;
 } sc_options;

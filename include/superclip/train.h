@@ -74,6 +74,7 @@ typedef struct sc_train_options {
     int dump_steps;            /* 0: off; the first steps of this run, dump_dir/step_0001.safetensors ... */
     const char *dump_dir;      /* made when it is not there; tests/oracle/replay_steps.py reads it */
     bool profile;              /* tell where the time of this run's first epoch goes: log, dir/profile.json */
+    bool no_graph;             /* on a GPU: queue a step's work anew each time, do not record and replay it */
     const sc_log *log;
 } sc_train_options;
 

@@ -299,6 +299,7 @@ void app_train_options(app *a, int j, const sc_log *log, sc_train_options *o)
         .dump_steps = a->options.dump_steps,
         .dump_dir = job->dump_dir,
         .profile = a->options.profile,
+        .no_graph = a->options.no_graph,
         .log = log,
     };
 }

@@ -218,6 +218,10 @@ const sc_option sc_option_table[] = {
      .initial = "auto", .group = RANKS, .value = "MODE",
      .help = "keep the packed images in the GPU's memory, once for all jobs there: auto, when they "
              "fit beside the jobs; on: or it is an error"},
+    {RUN(no_graph), .flag = "no-graph", .type = SC_OPT_BOOL, .initial = "false", .group = RANKS,
+     .help =
+         "on a GPU, queue every step anew instead of replaying a recorded one: slower, the same "
+         "bytes"},
     {RUN(progress), .flag = "progress", .type = SC_OPT_TEXT, .choices = "auto|live|plain",
      .initial = "auto", .group = RANKS, .value = "MODE",
      .help = "live redraws one line a job, plain prints whole lines"},

@@ -18,6 +18,14 @@ static int argmax(const double *v, int n)
     return best;
 }
 
+sc_status sc_trainer_bad_temperature(const sc_trainer *t, int64_t step)
+{
+    return sc_fail(SC_ENUMERIC,
+                   "fold %d, epoch %d, step %lld: the learned temperature fell below 0; lower "
+                   "learning_rate or raise temperature",
+                   t->o->fold, t->state.epoch + 1, (long long)step);
+}
+
 /* Signs of the logits z = x.t / tau against those of x.t tell the temperature's sign without
  * fetching a parameter; the largest logit is far from any rounding. */
 static sc_status check_temperature(sc_trainer *t, sc_program *p, int64_t rows)
@@ -36,18 +44,13 @@ static sc_status check_temperature(sc_trainer *t, sc_program *p, int64_t rows)
     for (int64_t i = 0; i < dim; i++)
         dot += x[i] * c[i];
     if (dot * t->logits[at] < 0)
-        return sc_fail(SC_ENUMERIC,
-                       "fold %d, epoch %d, step %lld: the learned temperature fell below 0; lower "
-                       "learning_rate or raise temperature",
-                       t->o->fold, t->state.epoch + 1, (long long)t->state.step + 1);
+        return sc_trainer_bad_temperature(t, t->state.step + 1);
     return SC_OK;
 }
 
-sc_status sc_trainer_add_batch(sc_trainer *t, sc_program *p, const sc_batch *b, const char *pass,
-                               sc_pass_sums *sums, double losses[3])
+sc_status sc_trainer_count_batch(sc_trainer *t, const int32_t *labels, int64_t rows,
+                                 const char *pass, sc_pass_sums *sums, const double losses[3])
 {
-    SC_TRY(sc_trainer_read(t, p, "losses", losses, 3));
-    SC_TRY(sc_trainer_read(t, p, "logits", t->logits, b->rows_global * t->classes));
     if (!isfinite(losses[0]) || !isfinite(losses[1]) || !isfinite(losses[2]))
         return sc_fail(
             SC_ENUMERIC,
@@ -57,11 +60,19 @@ sc_status sc_trainer_add_batch(sc_trainer *t, sc_program *p, const sc_batch *b, 
             losses[1], losses[2]);
     for (int k = 0; k < 3; k++)
         sums->loss[k] += losses[k];
-    for (int64_t i = 0; i < b->rows_global; i++)
-        sums->correct += argmax(t->logits + i * t->classes, t->classes) == b->labels[i];
-    sums->rows += b->rows_global;
+    for (int64_t i = 0; i < rows; i++)
+        sums->correct += argmax(t->logits + i * t->classes, t->classes) == labels[i];
+    sums->rows += rows;
     sums->batches++;
     return SC_OK;
+}
+
+sc_status sc_trainer_add_batch(sc_trainer *t, sc_program *p, const sc_batch *b, const char *pass,
+                               sc_pass_sums *sums, double losses[3])
+{
+    SC_TRY(sc_trainer_read(t, p, "losses", losses, 3));
+    SC_TRY(sc_trainer_read(t, p, "logits", t->logits, b->rows_global * t->classes));
+    return sc_trainer_count_batch(t, b->labels, b->rows_global, pass, sums, losses);
 }
 
 void sc_trainer_report_batch(const sc_trainer *t, bool validating, int64_t batch, int64_t batches,
@@ -82,14 +93,19 @@ void sc_trainer_report_batch(const sc_trainer *t, bool validating, int64_t batch
     t->events->batch(t->events->ctx, &p);
 }
 
+static sc_adamw adamw_of(const sc_trainer *t)
+{
+    return (sc_adamw){.lr = sc_trainer_lr(t->o, t->state.epoch),
+                      .beta1 = 0.9,
+                      .beta2 = 0.999,
+                      .eps = 1e-8,
+                      .weight_decay = t->o->weight_decay};
+}
+
 static sc_status compute(sc_trainer *t, sc_program *p, const sc_batch *b, sc_step_dump *dump,
                          double losses[3])
 {
-    const sc_adamw adamw = {.lr = sc_trainer_lr(t->o, t->state.epoch),
-                            .beta1 = 0.9,
-                            .beta2 = 0.999,
-                            .eps = 1e-8,
-                            .weight_decay = t->o->weight_decay};
+    const sc_adamw adamw = adamw_of(t);
     SC_TRY(sc_trainer_write_batch(t, p, b));
     sc_profile_lap(t->profile, SC_TIME_INPUT);
     SC_TRY(sc_program_forward(p));
@@ -132,7 +148,16 @@ static sc_status step(sc_trainer *t, const sc_batch *b)
 {
     sc_program *p = b->rows_global == t->train.full_rows ? t->train.full : t->train.tail;
     double losses[3] = {0}, start = sc_now();
-    if (sc_program_can_train(p)) {
+    const bool trains = sc_program_can_train(p);
+    if (trains && t->late && t->dumped >= t->o->dump_steps) {
+        const sc_adamw adamw = adamw_of(t);
+        SC_TRY(sc_trainer_inside(t, sc_late_step(t, p, b, &adamw)));
+        sc_timing_step(&t->timing, sc_now() - start);
+        t->state.step++;
+        return SC_OK; /* reported when it is settled */
+    }
+    SC_TRY(sc_late_settle(t));
+    if (trains) {
         SC_TRY(run_step(t, p, b, losses));
         sc_timing_step(&t->timing, sc_now() - start);
         sc_trainer_profile_step(t);
@@ -157,9 +182,20 @@ static void checkpoint_if_due(sc_trainer *t)
         return;
     if (interval > 0 && sc_ckpt_writer_busy(t->writer))
         return;
-    t->writing = sc_trainer_save_latest(t);
+    t->writing = sc_late_settle(t);
+    if (t->writing == SC_OK)
+        t->writing = sc_trainer_save_latest(t);
     if (t->writing != SC_OK)
         snprintf(t->writing_message, sizeof t->writing_message, "%s", sc_message());
+}
+
+/* Nothing is under way any more, and nothing that kernels found wrong is left to tell. */
+static sc_status settle_all(sc_trainer *t)
+{
+    if (!t->late)
+        return SC_OK;
+    SC_TRY(sc_late_settle(t));
+    return sc_trainer_inside(t, t->device->backend->sync(t->device));
 }
 
 sc_status sc_trainer_train_pass(sc_trainer *t)
@@ -183,6 +219,8 @@ sc_status sc_trainer_train_pass(sc_trainer *t)
         sc_profile_lap(t->profile, SC_TIME_LOADER);
         SC_TRY(sc_trainer_agree(t, status, &stop));
         sc_profile_lap(t->profile, SC_TIME_RANKS);
+        if (stop && t->late)
+            SC_TRY(sc_trainer_agree(t, settle_all(t), NULL));
         if (stop)
             return sc_fail(SC_EINTERRUPTED, "fold %d: stopped in epoch %d before step %lld",
                            o->fold, t->state.epoch + 1, (long long)t->state.step + 1);
@@ -192,5 +230,7 @@ sc_status sc_trainer_train_pass(sc_trainer *t)
         checkpoint_if_due(t);
         sc_profile_lap(t->profile, SC_TIME_SAVING);
     }
+    if (status == SC_OK)
+        status = settle_all(t);
     return sc_trainer_agree(t, status, NULL);
 }

@@ -113,6 +113,7 @@ static sc_status open(sc_trainer *t, const sc_train_options *o, sc_device *devic
         sc_trainer_build(t, o, device, profile ? sc_profile_comm(profile) : comm, events);
     t->profile = profile;
     SC_TRY(status);
+    SC_TRY(sc_late_open(t));
     SC_TRY(open_source(t));
     return t->leader ? sc_ckpt_writer_open(&t->writer) : SC_OK;
 }
@@ -121,6 +122,7 @@ void sc_trainer_close(sc_trainer *t)
 {
     sc_ckpt_writer_close(t->writer);
     sc_row_source_close(t->source);
+    sc_late_close(t->late);
     sc_trainer_release_programs(t);
     if (t->o)
         sc_resident_give_back(t->o->resident, &t->rows);

@@ -75,6 +75,7 @@ sc_status sc_resident_take(sc_resident *r, sc_dataset *d, int64_t used, bool aug
                            const sc_log *log, sc_resident_rows *out);
 void sc_resident_give_back(sc_resident *r, sc_resident_rows *rows);
 
+typedef struct sc_late sc_late;
 typedef struct sc_trainer {
     const sc_train_options *o;
     sc_device *device;
@@ -113,6 +114,7 @@ typedef struct sc_trainer {
     bool keep_prev;    /* the present checkpoint_latest is damaged: do not let it replace prev */
     bool warned_skip, resumed;
     int dumped;
+    sc_late *late;       /* NULL: steps are waited for */
     sc_profile *profile; /* NULL without --profile */
     bool measuring;      /* its clock runs: after the first step, until its tables are told */
     bool measured;
@@ -144,8 +146,20 @@ sc_status sc_trainer_train_pass(sc_trainer *t);
 /* One more batch's losses and hits; SC_ENUMERIC when a loss is not finite. */
 sc_status sc_trainer_add_batch(sc_trainer *t, sc_program *p, const sc_batch *b, const char *pass,
                                sc_pass_sums *sums, double losses[3]);
+/* The same when its logits are in t->logits. */
+sc_status sc_trainer_count_batch(sc_trainer *t, const int32_t *labels, int64_t rows,
+                                 const char *pass, sc_pass_sums *sums, const double losses[3]);
+sc_status sc_trainer_bad_temperature(const sc_trainer *t, int64_t step); /* SC_ENUMERIC */
 void sc_trainer_report_batch(const sc_trainer *t, bool validating, int64_t batch, int64_t batches,
                              const sc_pass_sums *sums, const double losses[3]);
+
+/* late.c: steps on a device that queues its work; nothing of it on others */
+sc_status sc_late_open(sc_trainer *t); /* when the programs are compiled */
+void sc_late_close(sc_late *l);        /* before they go; NULL is fine */
+/* Hands a step over and settles the one before. */
+sc_status sc_late_step(sc_trainer *t, sc_program *p, const sc_batch *b, const sc_adamw *adamw);
+/* Waits for the step that is under way, if any, and counts and reports it. */
+sc_status sc_late_settle(sc_trainer *t);
 
 /* evaluate.c */
 sc_status sc_trainer_validate(sc_trainer *t, sc_epoch_metrics *m);
