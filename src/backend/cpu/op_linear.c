@@ -270,6 +270,17 @@ static sc_status linear_memory(cpu_device *d, const sc_op_node *n, size_t *saved
     return SC_OK;
 }
 
+/* Where the update takes the weight's gradient tile by tile, only the biases between the weights'
+ * gradients are ever written. */
+static sc_status linear_prepare(cpu_device *d, const sc_op_node *n, void **state)
+{
+    (void)state;
+    if (n->training && n->params[0].grad && n->comm->size == 1)
+        cpu_scattered(n->params[0].grad,
+                      cpu_param_elements(&d->head, &n->params[0].desc) * sizeof(float));
+    return SC_OK;
+}
+
 static void *operand_of(const sc_op_node *n, const dims *m)
 {
     return !m->own_x ? n->in[0].data : n->training ? n->saved : n->scratch;
@@ -457,4 +468,4 @@ sc_status cpu_linear_update(cpu_device *d, const sc_op_node *n, void *state, con
     return SC_OK;
 }
 
-const cpu_op cpu_op_linear = {linear_memory, NULL, NULL, linear_forward, linear_backward};
+const cpu_op cpu_op_linear = {linear_memory, linear_prepare, NULL, linear_forward, linear_backward};
