@@ -5,6 +5,14 @@
 
 #ifdef __AVX512F__
 
+/* Of the pixels of a tile, whose sums are registers then. Not with a sanitizer: a check of every
+ * load takes the compiler minutes. */
+#ifdef __SANITIZE_ADDRESS__
+#define UNROLL _Pragma("GCC unroll 1")
+#else
+#define UNROLL _Pragma("GCC unroll 14")
+#endif
+
 INLINE __m512 word(const char *p)
 {
     float v;
@@ -32,7 +40,7 @@ INLINE __m512 product(__m512 sum, __m512 a, __m512 b, const bool bf)
         for (int64_t k = 0; k < t->steps; k++) {                                          \
             const __m512 b0 = _mm512_loadu_ps(w + k * 64),                                \
                          b1 = N > 1 ? _mm512_loadu_ps(w + t->w_second + k * 64) : b0;     \
-            _Pragma("GCC unroll 14") for (int r = 0; r < S * L; r++)                      \
+            UNROLL for (int r = 0; r < S * L; r++)                                        \
             {                                                                             \
                 const int p = r % L;                                                      \
                 if (p < (lo) || p >= (hi))                                                \
@@ -52,7 +60,7 @@ INLINE void tile(const cpu_direct_tile *t, const int S, const int N, const int L
     const int GROUPS = (L + 4) / 5;
     const int64_t step = t->x_step, off[5] = {0, step, 2 * step, 3 * step, 4 * step};
     __m512 u[MOST], v[MOST];
-#pragma GCC unroll 14
+    UNROLL
     for (int r = 0; r < S * L; r++)
         u[r] = v[r] = _mm512_setzero_ps();
     for (int64_t b = 0; b < t->blocks; b++)
@@ -77,7 +85,7 @@ INLINE void tile(const cpu_direct_tile *t, const int S, const int N, const int L
         }
     const vf zero = {0}, bias0 = t->bias ? load(t->bias, 0, false) : zero,
              bias1 = t->bias && N > 1 ? load(t->bias, 16, false) : zero;
-#pragma GCC unroll 14
+    UNROLL
     for (int r = 0; r < S * L; r++) {
         char *y = t->y[r / L] + r % L * t->y_step, *z = y + t->y_second;
         const vf a = (vf)u[r] + bias0, b = (vf)v[r] + bias1;
@@ -92,21 +100,19 @@ INLINE void tile(const cpu_direct_tile *t, const int S, const int N, const int L
     {                                                                   \
         tile(t, S, N, L, bf);                                           \
     }
-#define HALF(X, S, N, ...)                                                  \
-    X(S, N, 1, __VA_ARGS__)                                                 \
-    X(S, N, 2, __VA_ARGS__)                                                 \
-    X(S, N, 3, __VA_ARGS__) X(S, N, 4, __VA_ARGS__) X(S, N, 5, __VA_ARGS__) \
-        X(S, N, 6, __VA_ARGS__) X(S, N, 7, __VA_ARGS__)
-#define REST(X, N, ...)                                                        \
-    X(1, N, 8, __VA_ARGS__)                                                    \
-    X(1, N, 9, __VA_ARGS__)                                                    \
-    X(1, N, 10, __VA_ARGS__) X(1, N, 11, __VA_ARGS__) X(1, N, 12, __VA_ARGS__) \
-        X(1, N, 13, __VA_ARGS__) X(1, N, 14, __VA_ARGS__)
-#define TILES(X, ...)                                                             \
-    HALF(X, 1, 1, __VA_ARGS__)                                                    \
-    HALF(X, 1, 2, __VA_ARGS__)                                                    \
-    HALF(X, 2, 1, __VA_ARGS__) HALF(X, 2, 2, __VA_ARGS__) REST(X, 1, __VA_ARGS__) \
-        REST(X, 2, __VA_ARGS__)
+/* clang-format off */
+#define HALF(X, S, N, ...)                                                                   \
+    X(S, N, 1, __VA_ARGS__) X(S, N, 2, __VA_ARGS__) X(S, N, 3, __VA_ARGS__)                  \
+    X(S, N, 4, __VA_ARGS__) X(S, N, 5, __VA_ARGS__) X(S, N, 6, __VA_ARGS__)                  \
+    X(S, N, 7, __VA_ARGS__)
+#define REST(X, N, ...)                                                                      \
+    X(1, N, 8, __VA_ARGS__) X(1, N, 9, __VA_ARGS__) X(1, N, 10, __VA_ARGS__)                 \
+    X(1, N, 11, __VA_ARGS__) X(1, N, 12, __VA_ARGS__) X(1, N, 13, __VA_ARGS__)               \
+    X(1, N, 14, __VA_ARGS__)
+#define TILES(X, ...)                                                                        \
+    HALF(X, 1, 1, __VA_ARGS__) HALF(X, 1, 2, __VA_ARGS__) HALF(X, 2, 1, __VA_ARGS__)         \
+    HALF(X, 2, 2, __VA_ARGS__) REST(X, 1, __VA_ARGS__) REST(X, 2, __VA_ARGS__)
+/* clang-format on */
 #define ENTRY(S, N, L, type, bf) .tile[bf][S - 1][N - 1][L] = tile_##type##_##S##_##N##_##L,
 
 TILES(TILE, f32, 0)
