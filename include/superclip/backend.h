@@ -317,6 +317,10 @@ struct sc_backend {
 
 const sc_backend *sc_backend_ref(void);
 const sc_backend *sc_backend_cpu(void);
+/* First thing in a main that computes on the CPU: threads that wait for each other shall look for a tenth of a
+ * millisecond before they sleep. GNU's OpenMP reads how long (GOMP_SPINCOUNT) when it is loaded, so this
+ * starts the program once more in the same process, unless that or OMP_WAIT_POLICY is set. */
+void sc_backend_cpu_wait_briefly(char **argv);
 /* The CUDA backend, a library beside the program or in its lib folder, opened once and for good. SC_EUNSUPPORTED
  * with a line that says why there is none. That a device is there, its open tells. */
 sc_status sc_backend_find_cuda(const sc_backend **out);

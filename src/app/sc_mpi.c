@@ -256,6 +256,7 @@ int main(int argc, char **argv)
         tell(told);
         return 0;
     }
+    sc_backend_cpu_wait_briefly(argv);
     setvbuf(stdout, NULL, _IOLBF, 0); /* lines appear when they are said, also in a file */
     signals_install();
     app a;

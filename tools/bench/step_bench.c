@@ -224,6 +224,7 @@ done:
 int main(int argc, char **argv)
 {
     bench b = {0};
+    sc_backend_cpu_wait_briefly(argv);
     if (read_options(argc, argv, &b.o))
         return 1;
     sc_status status = build(&b);

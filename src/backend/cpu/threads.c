@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 static int affinity_count(void)
 {
@@ -36,11 +37,30 @@ int cpu_fit_threads(int wanted, const sc_log *log)
     return now;
 }
 
-/* GNU's OpenMP lets a thread that waits for its team spin for milliseconds, unless the process has
- * more OpenMP threads than processors; then for microseconds. Compute threads on every processor
- * share them with the row loader, and on a busy machine with others: a spinning thread holds up the
- * one it waits for (a step took 2 to 4 times as long). So when the team fills the machine, a second
- * team of two is opened and sleeps until the device closes: the count is above the processors.
+/* How long a waiting thread spins: some 100 us. A step has hundreds of loops of that length, and to
+ * wake a sleeper takes half of it; on a busy machine a longer spin holds up the thread waited for.
+ */
+#define SPINS "5000"
+
+void sc_backend_cpu_wait_briefly(char **argv)
+{
+    if (getenv("GOMP_SPINCOUNT") || getenv("OMP_WAIT_POLICY") ||
+        setenv("GOMP_SPINCOUNT", SPINS, 1) != 0)
+        return;
+    (void)execv("/proc/self/exe", argv);
+    (void)unsetenv("GOMP_SPINCOUNT"); /* as the program was started, then */
+}
+static bool waiting_is_settled(void)
+{
+    return getenv("GOMP_SPINCOUNT") || getenv("OMP_WAIT_POLICY");
+}
+
+/* Left to itself GNU's OpenMP lets a thread that waits for its team spin for milliseconds, unless
+ * the process has more OpenMP threads than processors; then for microseconds. Compute threads on
+ * every processor share them with the row loader, and on a busy machine with others: a spinning
+ * thread holds up the one it waits for (a step took 2 to 4 times as long). So when the team fills
+ * the machine, a second team of two is opened and sleeps until the device closes: the count is
+ * above the processors.
  */
 struct cpu_sleepers {
     pthread_t thread;
@@ -67,7 +87,7 @@ static void *sleep_as_team(void *arg)
 
 cpu_sleepers *cpu_sleepers_start(int threads)
 {
-    if (threads < 2 || threads < omp_get_num_procs())
+    if (threads < 2 || threads < omp_get_num_procs() || waiting_is_settled())
         return NULL;
     cpu_sleepers *s = sc_alloc(1, sizeof *s);
     if (!s)
