@@ -7,6 +7,9 @@
 #include <string.h>
 #include <time.h>
 
+/* A main thread's usual one; the system's default for others may be a quarter of it. */
+enum { STACK_BYTES = 8 << 20 };
+
 typedef struct crew_slot {
     struct crew *crew;
     sc_comm *alone;
@@ -134,7 +137,11 @@ static sc_status start_thread(crew_slot *s)
     sigset_t all, old;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &old);
-    const int error = pthread_create(&s->thread, NULL, work, s);
+    pthread_attr_t like_main;
+    pthread_attr_init(&like_main);
+    pthread_attr_setstacksize(&like_main, STACK_BYTES);
+    const int error = pthread_create(&s->thread, &like_main, work, s);
+    pthread_attr_destroy(&like_main);
     pthread_sigmask(SIG_SETMASK, &old, NULL);
     if (error != 0)
         return sc_fail(SC_ENOMEM, "cannot start a thread for a job: %s; lower --jobs-per-gpu",

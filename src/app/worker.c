@@ -218,8 +218,8 @@ static sc_status tell_end(const app *a)
 static void rest(worker *w)
 {
     long ms = ++w->rests < 1000 ? 1 : 20;
-    if (w->crew)
-        crew_wait(w->crew, (double)ms / 1000);
+    if (w->crew) /* whose words wake this thread */
+        crew_wait(w->crew, 0.005);
     else
         nanosleep(&(struct timespec){.tv_nsec = ms * 1000000}, NULL);
 }
