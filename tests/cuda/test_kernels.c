@@ -339,8 +339,8 @@ static void test_sums(void **state)
         assert_true(fabs(*out - squares) <= 1e-12 * squares);
     }
     float *columns = device_memory(WIDTH * 4, NULL);
-    assert_int_equal(sc_cuda_column_sum(NULL, (sc_cuda_in){d, SC_CUDA_F32}, columns, ROWS, WIDTH),
-                     0);
+    assert_int_equal(
+        sc_cuda_column_sum(NULL, (sc_cuda_in){d, SC_CUDA_F32}, columns, ROWS, WIDTH, NULL), 0);
     for (int e = 0; e < WIDTH; e++) {
         double sum = 0;
         for (int r = 0; r < ROWS; r++)
@@ -386,7 +386,33 @@ static void test_bad_index(void **state)
                      0);
     assert_int_equal(head->backend->sync(head), SC_EINTERNAL);
     assert_non_null(strstr(sc_message(), "text 1"));
-    void *const all[] = {t, r, table, y};
+    assert_int_equal(head->backend->sync(head), SC_OK);
+    enum { TEXTS = 3, LENGTH = 4, WIDTH = 8 };
+    const int32_t ends[][TEXTS] = {{3, 0, LENGTH}, {0, -1, 3}, {0, 3, 1}};
+    static const char *const told[] = {"text 2", "text 1", NULL};
+    float *q = random_device(6, TEXTS * LENGTH * WIDTH, false, NULL);
+    float *lse = device_memory(TEXTS * LENGTH * 4, NULL);
+    float *out = device_memory(TEXTS * LENGTH * WIDTH * 4, NULL);
+    int32_t *last = device_memory(sizeof ends[0], NULL);
+    for (int i = 0; i < 3; i++) {
+        const sc_cuda_full_attention attention = {.texts = TEXTS,
+                                                  .length = LENGTH,
+                                                  .width = WIDTH,
+                                                  .heads = 1,
+                                                  .type = SC_CUDA_F32,
+                                                  .x = {q, q, q},
+                                                  .last = last,
+                                                  .lse = lse,
+                                                  .fault = &d->faults[FAULT_ATTENTION]};
+        assert_int_equal(sc_cuda_copy(NULL, last, ends[i], sizeof ends[i]), 0);
+        assert_int_equal(
+            sc_cuda_full_attention_run(NULL, &attention, (sc_cuda_out){out, SC_CUDA_F32, false}),
+            0);
+        assert_int_equal(head->backend->sync(head), told[i] ? SC_EINTERNAL : SC_OK);
+        if (told[i])
+            assert_non_null(strstr(sc_message(), told[i]));
+    }
+    void *const all[] = {t, r, table, y, q, lse, out, last};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         assert_int_equal(sc_cuda_free(all[i]), 0);
     head->backend->close(head);

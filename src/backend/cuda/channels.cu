@@ -1,9 +1,7 @@
 /* A number for each channel of an image: layer_scale (one for all images), scale_channels (one for
  * each image), and the sums over pixels that are their gradients.
  */
-#include "device.cuh"
-
-enum { TILE = 32, LANES = 8 };
+#include "columns.cuh"
 
 /* y[i] = x[i] scale[image, channel]; scale: plain [images][plain], or [padded] for all images */
 template <typename X, typename S, typename Y>
@@ -30,29 +28,24 @@ __global__ void __launch_bounds__(SC_BLOCK)
     for (; i < count; i += step)
         sc_put(y, i, sc_get(x, i) + gamma[i % padded] * sc_get(h, i));
 }
-/* out[segment][c] = sum over the segment's rows of a b; grid (tiles of channels, segments) */
-template <typename A, typename B, typename Y>
-__global__ void __launch_bounds__(TILE *LANES)
-    dot_kernel(const A *__restrict__ a, const B *__restrict__ b, Y *out, bool add, int64_t rows,
-               int padded, int plain)
-{
-    SC_SHARED(double, part, TILE *LANES);
-    const int lane = static_cast<int>(threadIdx.y), column = static_cast<int>(threadIdx.x);
-    const int c = static_cast<int>(blockIdx.x) * TILE + column;
-    const int64_t first = static_cast<int64_t>(blockIdx.y) * rows;
-    double sum = 0;
-    for (int64_t r = lane; c < plain && r < rows; r += LANES) {
-        const int64_t i = (first + r) * padded + c;
-        sum += static_cast<double>(sc_get(a, i)) * static_cast<double>(sc_get(b, i));
+/* groups are images, or there is one of all */
+template <typename A, typename B, typename Y> struct dot_sum {
+    const A *__restrict__ a;
+    const B *__restrict__ b;
+    Y *out;
+    bool to_add;
+    int64_t rows; /* of a group */
+    int padded, plain;
+    __device__ __forceinline__ void add(int64_t r, int c, int group, float sums[1]) const
+    {
+        const int64_t i = (group * rows + r) * padded + c;
+        sums[0] += sc_get(a, i) * sc_get(b, i);
     }
-    part[lane * TILE + column] = sum;
-    __syncthreads();
-    if (lane != 0 || c >= plain)
-        return;
-    for (int k = 1; k < LANES; k++)
-        sum += part[k * TILE + column];
-    sc_emit1(out, static_cast<int64_t>(blockIdx.y) * plain + c, static_cast<float>(sum), add);
-}
+    __device__ __forceinline__ void put(int, int c, int group, double sum) const
+    {
+        sc_emit1(out, static_cast<int64_t>(group) * plain + c, static_cast<float>(sum), to_add);
+    }
+};
 
 static unsigned blocks_of(int64_t count)
 {
@@ -90,21 +83,30 @@ extern "C" int sc_cuda_layer_scale(void *stream, const sc_cuda_channels *k, sc_c
                                           count, k->padded))));
     return sc_launched();
 }
-extern "C" int sc_cuda_channel_dot(void *stream, const sc_cuda_channels *k, sc_cuda_in a,
-                                   sc_cuda_in b, bool each, sc_cuda_out out)
+extern "C" size_t sc_cuda_channel_parts(const sc_cuda_channels *k, bool each)
 {
-    const int64_t segments = each ? k->images : 1, rows = (each ? 1 : k->images) * k->pixels;
-    const dim3 grid(static_cast<unsigned>(sc_ceil(k->plain, TILE)),
-                    static_cast<unsigned>(segments));
-    if (segments <= 0)
+    return k->images <= 0 ? 0
+           : each         ? column_parts(k->pixels, k->plain, 1, static_cast<int>(k->images))
+                          : column_parts(k->images * k->pixels, k->plain, 1, 1);
+}
+extern "C" int sc_cuda_channel_dot(void *stream, const sc_cuda_channels *k, sc_cuda_in a,
+                                   sc_cuda_in b, bool each, sc_cuda_out out, double *parts)
+{
+    const int groups = each ? static_cast<int>(k->images) : 1;
+    const int64_t rows = (each ? 1 : k->images) * k->pixels;
+    int failed = 0;
+    if (groups <= 0)
         return 0;
-    SC_FOR_TYPE(
-        a.type, A,
-        SC_FOR_TYPE(b.type, B,
-                    SC_FOR_TYPE(out.type, Y,
-                                SC_LAUNCH((dot_kernel<A, B, Y>), grid, dim3(TILE, LANES), 0,
-                                          sc_cuda_queue(stream), static_cast<const A *>(a.p),
-                                          static_cast<const B *>(b.p), static_cast<Y *>(out.p),
-                                          out.add, rows, k->padded, k->plain))));
-    return sc_launched();
+    SC_FOR_TYPE(a.type, A, SC_FOR_TYPE(b.type, B, SC_FOR_TYPE(out.type, Y, {
+                                           const dot_sum<A, B, Y> f = {static_cast<const A *>(a.p),
+                                                                       static_cast<const B *>(b.p),
+                                                                       static_cast<Y *>(out.p),
+                                                                       out.add,
+                                                                       rows,
+                                                                       k->padded,
+                                                                       k->plain};
+                                           failed = columns_run<1>(stream, f, rows, k->plain,
+                                                                   groups, parts);
+                                       })));
+    return failed;
 }

@@ -1,9 +1,7 @@
 /* depthwise_conv2d: every channel alone, channels last, so that neighbouring threads take
  * neighbouring channels. Weights are PyTorch's [C][k * k].
  */
-#include "device.cuh"
-
-enum { TILE = 32, LANES = 8 };
+#include "columns.cuh"
 
 struct place {
     int64_t n;
@@ -70,35 +68,36 @@ __global__ void __launch_bounds__(SC_BLOCK)
         sc_emit1(dx, e, sum, add);
     }
 }
-/* grid (tiles of channels, taps) */
-template <typename X, typename Y>
-__global__ void __launch_bounds__(TILE *LANES)
-    weight_kernel(sc_cuda_depthwise d, const X *__restrict__ x, const Y *__restrict__ dy,
-                  float *dweight)
-{
-    SC_SHARED(double, part, TILE *LANES);
-    const int lane = static_cast<int>(threadIdx.y), column = static_cast<int>(threadIdx.x);
-    const int c = static_cast<int>(blockIdx.x) * TILE + column;
-    const int p = static_cast<int>(blockIdx.y) / d.kernel,
-              q = static_cast<int>(blockIdx.y) % d.kernel;
-    const int64_t pixels = d.n * d.oh * d.ow;
-    double sum = 0;
-    for (int64_t k = lane; c < d.plain && k < pixels; k += LANES) {
-        const int j = static_cast<int>(k % d.ow), i = static_cast<int>(k / d.ow % d.oh);
+/* Rows are the pixels of y. K taps side by side: a whole row of the filter (the group is its
+ * number), of which dy is read once; or one tap (the group) of filters of uncommon size. */
+template <int K, typename X, typename Y> struct weight_sum {
+    sc_cuda_depthwise d;
+    const X *__restrict__ x;
+    const Y *__restrict__ dy;
+    float *dweight;
+    __device__ __forceinline__ void add(int64_t pixel, int c, int group, float sums[K]) const
+    {
+        const unsigned at = static_cast<unsigned>(pixel), ow = static_cast<unsigned>(d.ow);
+        const unsigned line = at / ow, image = line / static_cast<unsigned>(d.oh);
+        const int j = static_cast<int>(at - line * ow);
+        const int i = static_cast<int>(line - image * static_cast<unsigned>(d.oh));
+        const int p = K > 1 ? group : group / d.kernel, q = K > 1 ? 0 : group % d.kernel;
         const int r = i * d.stride - d.pad + p, s = j * d.stride - d.pad + q;
-        if (r >= 0 && r < d.h && s >= 0 && s < d.w)
-            sum += static_cast<double>(sc_get(dy, k * d.padded + c)) *
-                   static_cast<double>(
-                       sc_get(x, ((k / d.ow / d.oh * d.h + r) * d.w + s) * d.padded + c));
+        if (r < 0 || r >= d.h)
+            return;
+        const float g = sc_get(dy, pixel * d.padded + c);
+        const int64_t from = (static_cast<int64_t>(image) * d.h + r) * d.w;
+        SC_UNROLL
+        for (int k = 0; k < K; k++)
+            if (s + k >= 0 && s + k < d.w)
+                sums[k] += g * sc_get(x, (from + s + k) * d.padded + c);
     }
-    part[lane * TILE + column] = sum;
-    __syncthreads();
-    if (lane != 0 || c >= d.plain)
-        return;
-    for (int k = 1; k < LANES; k++)
-        sum += part[k * TILE + column];
-    dweight[(static_cast<int64_t>(c) * d.kernel + p) * d.kernel + q] = static_cast<float>(sum);
-}
+    __device__ __forceinline__ void put(int k, int c, int group, double sum) const
+    {
+        const int tap = K > 1 ? group * K + k : group;
+        dweight[static_cast<int64_t>(c) * d.kernel * d.kernel + tap] = static_cast<float>(sum);
+    }
+};
 
 static unsigned blocks_of(int64_t count)
 {
@@ -130,15 +129,45 @@ extern "C" int sc_cuda_depthwise_data(void *stream, const sc_cuda_depthwise *d, 
                                       weight, static_cast<X *>(dx.p), dx.add, count)));
     return sc_launched();
 }
-extern "C" int sc_cuda_depthwise_weight(void *stream, const sc_cuda_depthwise *d, sc_cuda_in x,
-                                        sc_cuda_in dy, float *dweight)
+/* Sums side by side, and how many such groups. */
+static int sums_of(const sc_cuda_depthwise *d)
 {
-    const dim3 grid(static_cast<unsigned>(sc_ceil(d->plain, TILE)),
-                    static_cast<unsigned>(d->kernel * d->kernel));
+    return d->kernel == 3 || d->kernel == 5 || d->kernel == 7 ? d->kernel : 1;
+}
+static int groups_of(const sc_cuda_depthwise *d)
+{
+    return d->kernel * d->kernel / sums_of(d);
+}
+extern "C" size_t sc_cuda_depthwise_parts(const sc_cuda_depthwise *d)
+{
+    return column_parts(d->n * d->oh * d->ow, d->plain, sums_of(d), groups_of(d));
+}
+template <int K, typename X, typename Y>
+static int run_weight(void *stream, const sc_cuda_depthwise *d, sc_cuda_in x, sc_cuda_in dy,
+                      float *dweight, double *parts)
+{
+    const weight_sum<K, X, Y> f = {*d, static_cast<const X *>(x.p), static_cast<const Y *>(dy.p),
+                                   dweight};
+    return columns_run<K>(stream, f, d->n * d->oh * d->ow, d->plain, groups_of(d), parts);
+}
+extern "C" int sc_cuda_depthwise_weight(void *stream, const sc_cuda_depthwise *d, sc_cuda_in x,
+                                        sc_cuda_in dy, float *dweight, double *parts)
+{
+    int failed = 0;
     SC_FOR_TYPE(x.type, X,
-                SC_FOR_TYPE(dy.type, Y,
-                            SC_LAUNCH((weight_kernel<X, Y>), grid, dim3(TILE, LANES), 0,
-                                      sc_cuda_queue(stream), *d, static_cast<const X *>(x.p),
-                                      static_cast<const Y *>(dy.p), dweight)));
-    return sc_launched();
+                SC_FOR_TYPE(
+                    dy.type, Y, switch (sums_of(d)) {
+                        case 3:
+                            failed = run_weight<3, X, Y>(stream, d, x, dy, dweight, parts);
+                            break;
+                        case 5:
+                            failed = run_weight<5, X, Y>(stream, d, x, dy, dweight, parts);
+                            break;
+                        case 7:
+                            failed = run_weight<7, X, Y>(stream, d, x, dy, dweight, parts);
+                            break;
+                        default:
+                            failed = run_weight<1, X, Y>(stream, d, x, dy, dweight, parts);
+                    }));
+    return failed;
 }

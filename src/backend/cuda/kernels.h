@@ -45,7 +45,7 @@ typedef struct sc_cuda_augment {
 enum { SC_CUDA_GREY_PARTS = 16 };
 int sc_cuda_augment_run(void *stream, const sc_cuda_augment *a, void *out, sc_cuda_type type);
 
-/* ---- gather.cu: row i of `to` becomes row index[i] of `rows`; index is the host's, read at once ---- */
+/* ---- gather.cu: row i of `to` becomes row index[i] of `rows`; index: the host's, read at once ---- */
 int sc_cuda_gather(void *stream, const uint8_t *rows, size_t row_bytes, const int64_t *index,
                    int64_t n, uint8_t *to);
 
@@ -140,9 +140,12 @@ int sc_cuda_layer_norm_back(void *stream, sc_cuda_in x, sc_cuda_in dy, sc_cuda_o
 /* dweight, dbias may be NULL. */
 int sc_cuda_layer_norm_back_params(void *stream, sc_cuda_in x, sc_cuda_in dy, const float *mean,
                                    const float *rstd, float *dweight, float *dbias, int64_t rows,
-                                   int width, int pitch);
+                                   int width, int pitch, double *parts);
 /* out[e] = sum over rows of x[row][e]: a bias' gradient */
-int sc_cuda_column_sum(void *stream, sc_cuda_in x, float *out, int64_t rows, int width);
+int sc_cuda_column_sum(void *stream, sc_cuda_in x, float *out, int64_t rows, int width,
+                       double *parts);
+/* Bytes of `parts`, work: 2 sums a column for layer_norm's parameters, else 1. */
+size_t sc_cuda_column_parts(int64_t rows, int width, int sums);
 
 /* ---- text.cu ---- */
 /* types: a row added everywhere, or NULL */
@@ -253,7 +256,8 @@ int sc_cuda_layer_scale(void *stream, const sc_cuda_channels *k, sc_cuda_in x, s
                         const float *gamma, sc_cuda_out y);
 /* Sums of a b over the pixels of each image, or of all: out [images][plain] or [plain] */
 int sc_cuda_channel_dot(void *stream, const sc_cuda_channels *k, sc_cuda_in a, sc_cuda_in b,
-                        bool each, sc_cuda_out out);
+                        bool each, sc_cuda_out out, double *parts);
+size_t sc_cuda_channel_parts(const sc_cuda_channels *k, bool each); /* bytes of parts, work */
 
 /* ---- depthwise.cu: weight [plain][kernel][kernel]; bias may be NULL ---- */
 typedef struct sc_cuda_depthwise {
@@ -265,7 +269,8 @@ int sc_cuda_depthwise_run(void *stream, const sc_cuda_depthwise *d, sc_cuda_in x
 int sc_cuda_depthwise_data(void *stream, const sc_cuda_depthwise *d, sc_cuda_in dy,
                            const float *weight, sc_cuda_out dx);
 int sc_cuda_depthwise_weight(void *stream, const sc_cuda_depthwise *d, sc_cuda_in x, sc_cuda_in dy,
-                             float *dweight);
+                             float *dweight, double *parts);
+size_t sc_cuda_depthwise_parts(const sc_cuda_depthwise *d); /* bytes of parts, work */
 
 /* ---- runtime.cu: the device, for host code that knows no CUDA header ---- */
 typedef struct sc_cuda_device_facts {

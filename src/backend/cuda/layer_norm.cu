@@ -2,9 +2,9 @@
  * the sums down columns that its parameters and every bias need. Rows lie `pitch` elements apart;
  * what is between width and pitch is 0.
  */
-#include "device.cuh"
+#include "columns.cuh"
 
-enum { WARPS = 4, COLUMNS = 32, LANES = 8 };
+enum { WARPS = 4 };
 
 /* f(v, i) for this lane's elements of a row, V at a time. */
 template <int V, typename F> __device__ __forceinline__ void across(int width, F f)
@@ -101,68 +101,43 @@ __global__ void __launch_bounds__(WARPS *SC_WARP)
     clear_padding(dx, width, pitch);
 }
 
-/* The sum over the LANES rows of a block's (COLUMNS, LANES) threads; row 0 gets it. */
-__device__ __forceinline__ float down(float v, float *slot)
-{
-    const unsigned me = threadIdx.y * COLUMNS + threadIdx.x;
-    slot[me] = v;
-    for (unsigned half = LANES / 2; half > 0; half /= 2) {
-        __syncthreads();
-        if (threadIdx.y < half)
-            slot[me] += slot[me + half * COLUMNS];
+template <typename X, typename D> struct params_sum {
+    const X *__restrict__ x;
+    const D *__restrict__ dy;
+    const float *__restrict__ mean, *__restrict__ rstd;
+    float *dweight, *dbias;
+    int pitch;
+    __device__ __forceinline__ void add(int64_t r, int e, int, float sums[2]) const
+    {
+        const float g = sc_get(dy, r * pitch + e);
+        sums[0] += g * ((sc_get(x, r * pitch + e) - mean[r]) * rstd[r]);
+        sums[1] += g;
     }
-    v = slot[me];
-    __syncthreads(); /* row 0 has read what other rows added; now slot may be filled again */
-    return v;
-}
-template <typename X, typename D>
-__global__ void __launch_bounds__(COLUMNS *LANES)
-    params_kernel(const X *__restrict__ x, const D *__restrict__ dy, const float *__restrict__ mean,
-                  const float *__restrict__ rstd, float *dweight, float *dbias, int64_t rows,
-                  int width, int pitch)
-{
-    SC_SHARED(float, slot, COLUMNS *LANES);
-    const int e = static_cast<int>(blockIdx.x * COLUMNS + threadIdx.x);
-    float dw = 0.0f, db = 0.0f;
-    if (e < width)
-        for (int64_t r = threadIdx.y; r < rows; r += LANES) {
-            const float g = sc_get(dy, r * pitch + e);
-            dw += g * ((sc_get(x, r * pitch + e) - mean[r]) * rstd[r]);
-            db += g;
-        }
-    dw = down(dw, slot);
-    db = down(db, slot);
-    if (threadIdx.y != 0 || e >= width)
-        return;
-    if (dweight != nullptr)
-        dweight[e] = dw;
-    if (dbias != nullptr)
-        dbias[e] = db;
-}
-template <typename X>
-__global__ void __launch_bounds__(COLUMNS *LANES)
-    column_kernel(const X *__restrict__ x, float *out, int64_t rows, int width)
-{
-    SC_SHARED(float, slot, COLUMNS *LANES);
-    const int e = static_cast<int>(blockIdx.x * COLUMNS + threadIdx.x);
-    float sum = 0.0f;
-    if (e < width)
-        for (int64_t r = threadIdx.y; r < rows; r += LANES)
-            sum += sc_get(x, r * width + e);
-    sum = down(sum, slot);
-    if (threadIdx.y == 0 && e < width)
-        out[e] = sum;
-}
+    __device__ __forceinline__ void put(int k, int e, int, double sum) const
+    {
+        float *const to = k == 0 ? dweight : dbias;
+        if (to != nullptr)
+            to[e] = static_cast<float>(sum);
+    }
+};
+template <typename X> struct plain_sum {
+    const X *__restrict__ x;
+    float *out;
+    int width;
+    __device__ __forceinline__ void add(int64_t r, int e, int, float sums[1]) const
+    {
+        sums[0] += sc_get(x, r * width + e);
+    }
+    __device__ __forceinline__ void put(int, int e, int, double sum) const
+    {
+        out[e] = static_cast<float>(sum);
+    }
+};
 
 static unsigned row_blocks(int64_t rows)
 {
     return static_cast<unsigned>(sc_ceil(rows, WARPS));
 }
-static unsigned column_blocks(int width)
-{
-    return static_cast<unsigned>(sc_ceil(width, COLUMNS));
-}
-
 extern "C" int sc_cuda_layer_norm(void *stream, sc_cuda_in x, sc_cuda_out y, const float *weight,
                                   const float *bias, float eps, float *mean, float *rstd,
                                   int64_t rows, int width, int pitch)
@@ -206,22 +181,35 @@ extern "C" int sc_cuda_layer_norm_back(void *stream, sc_cuda_in x, sc_cuda_in dy
 #undef RUN
     return sc_launched();
 }
+extern "C" size_t sc_cuda_column_parts(int64_t rows, int width, int sums)
+{
+    return column_parts(rows, width, sums, 1);
+}
 extern "C" int sc_cuda_layer_norm_back_params(void *stream, sc_cuda_in x, sc_cuda_in dy,
                                               const float *mean, const float *rstd, float *dweight,
-                                              float *dbias, int64_t rows, int width, int pitch)
+                                              float *dbias, int64_t rows, int width, int pitch,
+                                              double *parts)
 {
-    SC_FOR_TYPE(x.type, X,
-                SC_FOR_TYPE(dy.type, D,
-                            SC_LAUNCH((params_kernel<X, D>), column_blocks(width),
-                                      dim3(COLUMNS, LANES), 0, sc_cuda_queue(stream),
-                                      static_cast<const X *>(x.p), static_cast<const D *>(dy.p),
-                                      mean, rstd, dweight, dbias, rows, width, pitch)));
-    return sc_launched();
+    int failed = 0;
+    SC_FOR_TYPE(x.type, X, SC_FOR_TYPE(dy.type, D, {
+                    const params_sum<X, D> f = {static_cast<const X *>(x.p),
+                                                static_cast<const D *>(dy.p),
+                                                mean,
+                                                rstd,
+                                                dweight,
+                                                dbias,
+                                                pitch};
+                    failed = columns_run<2>(stream, f, rows, width, 1, parts);
+                }));
+    return failed;
 }
-extern "C" int sc_cuda_column_sum(void *stream, sc_cuda_in x, float *out, int64_t rows, int width)
+extern "C" int sc_cuda_column_sum(void *stream, sc_cuda_in x, float *out, int64_t rows, int width,
+                                  double *parts)
 {
-    SC_FOR_TYPE(x.type, X,
-                SC_LAUNCH((column_kernel<X>), column_blocks(width), dim3(COLUMNS, LANES), 0,
-                          sc_cuda_queue(stream), static_cast<const X *>(x.p), out, rows, width));
-    return sc_launched();
+    int failed = 0;
+    SC_FOR_TYPE(x.type, X, {
+        const plain_sum<X> f = {static_cast<const X *>(x.p), out, width};
+        failed = columns_run<1>(stream, f, rows, width, 1, parts);
+    });
+    return failed;
 }

@@ -1,7 +1,7 @@
 /* conv2d by cuDNN. What is more than one graph is ours: the bias, and a gradient that is added to
  * or stored in another type goes through scratch.
  *
- * scratch: cuDNN's workspace, then that gradient.
+ * scratch: cuDNN's workspace, then that gradient; in the end the sums of the bias.
  */
 #include "cuda.h"
 
@@ -86,6 +86,12 @@ static sc_status conv_memory(cuda_device *d, const sc_op_node *n, size_t *saved,
         const size_t need = 256 + cuda_align(p->workspace) + gradient_bytes(d, n, pass);
         if (need > *scratch)
             *scratch = need;
+    }
+    if (bias_of(n) != NULL && bias_of(n)->grad != NULL) {
+        const int64_t *y = n->out[0].desc.shape.d;
+        const size_t need =
+            256 + sc_cuda_column_parts(y[0] * y[2] * y[3], (int)cuda_round8(y[1]), 1);
+        *scratch = need > *scratch ? need : *scratch;
     }
     return SC_OK;
 }
@@ -181,7 +187,8 @@ static sc_status conv_backward(cuda_device *d, const sc_op_node *n, void *state)
     if (bias == NULL || bias->grad == NULL)
         return SC_OK;
     return cuda_check(sc_cuda_column_sum(d->stream, cuda_grad_in(d, &n->out[0]), bias->grad,
-                                         y[0] * y[2] * y[3], (int)cuda_round8(y[1])),
+                                         y[0] * y[2] * y[3], (int)cuda_round8(y[1]),
+                                         (double *)workspace_of(n)),
                       "conv2d's bias");
 }
 static const cuda_bound conv_bound = {conv_prepare, conv_release, conv_forward, conv_backward};

@@ -182,9 +182,9 @@ static sc_status linear_backward(cuda_device *d, const sc_op_node *n, void *stat
         SC_TRY(blas_product_run(d->blas, l->weight, workspace_of(n), d->stream));
     if (s.bias == NULL || s.bias->grad == NULL)
         return SC_OK;
-    return cuda_check(
-        sc_cuda_column_sum(d->stream, (sc_cuda_in){dz_of(n, &s), s.x}, s.bias->grad, s.rows, s.out),
-        "linear");
+    return cuda_check(sc_cuda_column_sum(d->stream, (sc_cuda_in){dz_of(n, &s), s.x}, s.bias->grad,
+                                         s.rows, s.out, (double *)workspace_of(n)),
+                      "linear");
 }
 static const cuda_bound linear_bound = {linear_prepare, linear_release, linear_forward,
                                         linear_backward};

@@ -63,8 +63,8 @@ static size_t row_floats(const sc_op_node *n)
 static sc_status norm_memory(cuda_device *d, const sc_op_node *n, size_t *saved, size_t *scratch)
 {
     (void)d;
-    (void)scratch;
     *saved = 2 * row_floats(n);
+    *scratch = sc_cuda_column_parts(cuda_rows(&n->in[0].desc), cuda_width(&n->in[0].desc), 2);
     return SC_OK;
 }
 static float *rstd_of(const sc_op_node *n)
@@ -94,7 +94,7 @@ static sc_status norm_backward(cuda_device *d, const sc_op_node *n)
         return SC_OK;
     return cuda_check(sc_cuda_layer_norm_back_params(d->stream, x, dy, n->saved, rstd_of(n),
                                                      n->params[0].grad, n->params[1].grad, rows,
-                                                     width, width),
+                                                     width, width, n->scratch),
                       "layer_norm");
 }
 const cuda_op cuda_op_layer_norm = {norm_memory, norm_forward, norm_backward, NULL};

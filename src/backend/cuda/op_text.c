@@ -11,6 +11,13 @@ static sc_status embed_forward(cuda_device *d, const sc_op_node *n)
                                     (int)n->params[0].desc.shape.d[0], &d->faults[FAULT_EMBED]),
                       "embed");
 }
+static sc_status embed_memory(cuda_device *d, const sc_op_node *n, size_t *saved, size_t *scratch)
+{
+    (void)d, (void)saved;
+    if (n->n_params > 2)
+        *scratch = sc_cuda_column_parts(cuda_rows(&n->out[0].desc), cuda_width(&n->out[0].desc), 1);
+    return SC_OK;
+}
 /* Row 0 is added everywhere; the others never. */
 static sc_status types_backward(cuda_device *d, const sc_op_node *n)
 {
@@ -21,7 +28,8 @@ static sc_status types_backward(cuda_device *d, const sc_op_node *n)
                           cuda_param_elements(&d->head, &types->desc) * sizeof(float)),
              "embed");
     return cuda_check(sc_cuda_column_sum(d->stream, cuda_grad_in(d, &n->out[0]), types->grad,
-                                         cuda_rows(&n->out[0].desc), cuda_width(&n->out[0].desc)),
+                                         cuda_rows(&n->out[0].desc), cuda_width(&n->out[0].desc),
+                                         n->scratch),
                       "embed");
 }
 static sc_status embed_backward(cuda_device *d, const sc_op_node *n)
@@ -40,7 +48,7 @@ static sc_status embed_backward(cuda_device *d, const sc_op_node *n)
                                          (int)n->params[1].desc.shape.d[0]),
                       "embed");
 }
-const cuda_op cuda_op_embed = {NULL, embed_forward, embed_backward, NULL};
+const cuda_op cuda_op_embed = {embed_memory, embed_forward, embed_backward, NULL};
 
 /* ---- prepend: the rows of x are a sequence's, or an image's pixels, which lie as rows too ---- */
 typedef struct prepend_shape {
