@@ -1,24 +1,10 @@
-/* How a weight gradient is cut into tasks, and a task into tiles (wgrad.h).
- *
- * A task is a slice of the depth times a group of channel blocks of x times one of dy. Within it,
- * unit after unit of the depth (some rows of an image, or some images) is laid out as words that
- * stay in a processor's own cache, and every tile of the group gets the unit's sums. Slices are
- * there only when groups alone give too few tasks; the first one's sums are dw itself.
- */
-#include "wgrad.h"
+/* Tasks of a weight gradient (wgrad_plan.h): words laid out, tiles computed, slices added up. */
 #include "cpu.h"
+#include "wgrad_plan.h"
 
 #include <omp.h>
 #include <string.h>
 
-#define SUM_BYTES (288 << 10)  /* of a group's part of dw, and */
-#define UNIT_BYTES (384 << 10) /* of a unit's words: both in a processor's own cache */
-#define DEPTH_LEAST 128        /* words in a unit: below, tiles are loaded and stored too often */
-#define DEPTH_MOST 512
-#define TASKS 32
-#define SLICE_DEPTH 256 /* words: less costs more in adding up than it gains */
-#define SLICE_DEPTH_WIDE 1024
-#define SLICES_BYTES (4 << 20) /* of sums that stay in the common cache: above it, the wide one */
 #define ADD_COUNT 4096
 #define LINE 64 /* bytes fetched at once */
 
@@ -35,139 +21,9 @@ static int64_t over(int64_t a, int64_t b)
     return (a + b - 1) / b;
 }
 
-typedef struct wgrad_plan {
-    int64_t elements;              /* words of a pixel of x */
-    int64_t sums;                  /* floats of dw */
-    int64_t block;                 /* floats of dw of one block of x and one of dy */
-    int64_t groups_i, groups_o;    /* of channel blocks, */
-    int64_t group_i, group_o;      /* as many in one */
-    int64_t images, rows;          /* of a unit, at most */
-    int64_t whole, bands;          /* images (or pairs of them) of `bands` units each, or fewer */
-    int64_t half_rows, half_bands; /* the odd image, its halves a pair: rows, units */
-    int64_t units, slices;
-    bool pack;                /* x is laid out anew; dy is where there are pairs */
-    int64_t sample;           /* input pixels from one word to the next */
-    int64_t x_width, x_plane; /* words laid out: pixels of a row, words of an image and block */
-    int64_t y_plane;          /* the same of dy */
-    size_t x_bytes, y_bytes;  /* of one thread */
-} wgrad_plan;
-
-static int64_t grouped(int64_t blocks, int64_t most, int64_t even)
-{
-    int64_t group = over(blocks, over(blocks, most));
-    return min64(blocks, over(group, even) * even);
-}
-/* Words of the whole depth. */
-static int64_t depth_of(const cpu_wgrad_shape *s)
-{
-    return (s->bf ? s->n / 2 * s->oh + s->n % 2 * over(s->oh, 2) : s->n * s->oh) * s->ow;
-}
-static void plan_groups(const cpu_wgrad_shape *s, wgrad_plan *p)
-{
-    const int64_t depth = depth_of(s), most = max64(1, SUM_BYTES / (p->block * 4));
-    int64_t o = 1;
-    while (2 * o * 2 * o <= 2 * most)
-        o *= 2; /* about square, a power of two */
-    p->group_o = grouped(s->co, min64(o, most), CPU_WGRAD_COLUMNS);
-    p->group_i = grouped(s->ci, max64(1, most / p->group_o), 1);
-    const bool wide = p->sums * TASKS * 4 > SLICES_BYTES;
-    const int64_t slices = max64(1, depth / (wide ? SLICE_DEPTH_WIDE : SLICE_DEPTH));
-    for (;;) {
-        p->groups_i = over(s->ci, p->group_i);
-        p->groups_o = over(s->co, p->group_o);
-        p->slices = min64(slices, over(TASKS, p->groups_i * p->groups_o));
-        if (p->slices * p->groups_i * p->groups_o >= TASKS || (p->group_i <= 4 && p->group_o <= 4))
-            break;
-        if (p->group_o >= p->group_i)
-            p->group_o = grouped(s->co, over(p->group_o, 2), CPU_WGRAD_COLUMNS);
-        else
-            p->group_i = grouped(s->ci, over(p->group_i, 2), 1);
-    }
-}
-static void plan_units(const cpu_wgrad_shape *s, wgrad_plan *p)
-{
-    const int64_t spread = s->kernel == 1 ? 1 : s->stride * s->stride,
-                  bytes = 4 * (p->group_i * p->elements * spread + p->group_o * 16),
-                  depth = min64(DEPTH_MOST, max64(DEPTH_LEAST, UNIT_BYTES / bytes)),
-                  pixels = s->oh * s->ow;
-    p->whole = s->bf ? s->n / 2 : s->n;
-    p->half_rows = s->bf && s->n % 2 ? over(s->oh, 2) : 0;
-    p->rows = min64(s->oh, max64(1, depth / s->ow));
-    p->images = max64(1, min64(p->whole, (depth + pixels / 2) / pixels));
-    p->bands = over(s->oh, p->rows);
-    p->rows = over(s->oh, p->bands);
-    if (p->bands > 1)
-        p->images = 1;
-    p->half_bands = over(p->half_rows, p->rows);
-    p->units = over(p->whole, p->images) * p->bands + p->half_bands;
-    p->slices = min64(p->slices, p->units);
-}
-static wgrad_plan plan_of(const cpu_wgrad_shape *s)
-{
-    wgrad_plan p = {.elements = s->planes ? s->planes : 16};
-    p.block = s->kernel * s->kernel * p.elements * 16;
-    p.sums = s->co * s->ci * p.block;
-    plan_groups(s, &p);
-    plan_units(s, &p);
-    p.pack = s->bf || s->planes || s->pad > 0;
-    p.sample = s->kernel == 1 ? s->stride : 1;
-    int64_t step = s->stride / p.sample;
-    p.x_width = (s->ow - 1) * step + s->kernel;
-    p.x_plane = ((p.rows - 1) * step + s->kernel) * p.x_width * p.elements;
-    p.y_plane = p.rows * s->ow * 16;
-    if (p.pack)
-        p.x_bytes = cpu_align((size_t)(p.group_i * p.images * p.x_plane) * 4);
-    if (s->bf)
-        p.y_bytes = cpu_align((size_t)(p.group_o * p.images * p.y_plane) * 4);
-    return p;
-}
-size_t cpu_wgrad_scratch(const cpu_wgrad_shape *s)
-{
-    const wgrad_plan p = plan_of(s);
-    return (size_t)s->threads * (p.x_bytes + p.y_bytes) +
-           (size_t)(p.slices - 1) * cpu_align((size_t)p.sums * sizeof(float));
-}
-
-/* Images [image, image + images), or pairs of them, output rows [row, row + rows). halves: one
- * image, paired with its own rows half_rows further on. */
-typedef struct wgrad_unit {
-    int64_t image, images, row, rows;
-    bool halves;
-} wgrad_unit;
-
-static wgrad_unit unit_at(const wgrad_plan *p, const cpu_wgrad_shape *s, int64_t unit)
-{
-    const int64_t whole = p->units - p->half_bands;
-    wgrad_unit u = {.halves = unit >= whole, .images = 1};
-    if (u.halves) {
-        u.image = p->whole;
-        u.row = (unit - whole) * p->rows;
-        u.rows = min64(p->rows, p->half_rows - u.row);
-    } else {
-        u.image = unit / p->bands * p->images;
-        u.images = min64(p->images, p->whole - u.image);
-        u.row = unit % p->bands * p->rows;
-        u.rows = min64(p->rows, s->oh - u.row);
-    }
-    return u;
-}
-/* Where half `lane` (0 or 1) of the words of a unit's image comes from. */
-typedef struct wgrad_lane {
-    int64_t image, row;
-} wgrad_lane;
-static wgrad_lane lane_of(const wgrad_plan *p, const cpu_wgrad_shape *s, const wgrad_unit *u,
-                          int64_t image, int lane)
-{
-    if (!s->bf)
-        return (wgrad_lane){u->image + image, u->row};
-    if (u->halves)
-        return (wgrad_lane){s->n - 1, u->row + lane * p->half_rows};
-    return (wgrad_lane){2 * (u->image + image) + lane, u->row};
-}
-
 typedef struct wgrad_task {
     const cpu_wgrad_kernels *k;
-    const wgrad_plan *p;
+    const cpu_wgrad_plan *p;
     const cpu_wgrad_shape *s;
     const void *x, *dy;
     int64_t i, end_i, o, end_o; /* channel blocks */
@@ -179,7 +35,7 @@ typedef struct wgrad_task {
 static void lay_row(const wgrad_task *t, const void *const from[2], uint32_t *out)
 {
     const cpu_wgrad_shape *s = t->s;
-    const wgrad_plan *p = t->p;
+    const cpu_wgrad_plan *p = t->p;
     const int64_t e = p->elements,
                   left = min64(p->x_width, over(s->pad, p->sample)), /* outside the image */
         first = left * p->sample - s->pad,
@@ -212,16 +68,17 @@ static void lay_row(const wgrad_task *t, const void *const from[2], uint32_t *ou
         for (int64_t v = 0; v < inside; v++)
             memcpy(out + v * 16, a + v * p->sample * 16, 16 * sizeof *a);
 }
-static void lay_x(const wgrad_task *t, const wgrad_unit *u)
+static void lay_x(const wgrad_task *t, const cpu_wgrad_unit *u)
 {
     const cpu_wgrad_shape *s = t->s;
-    const wgrad_plan *p = t->p;
+    const cpu_wgrad_plan *p = t->p;
     const size_t element = s->bf ? 2 : 4;
     const int64_t blocks = t->end_i - t->i, pixels = s->h * s->w * (s->planes ? s->planes : 16),
                   row_pixels = s->w * (s->planes ? 1 : 16),
                   rows = (u->rows - 1) * (s->stride / p->sample) + s->kernel;
     for (int64_t image = 0; image < u->images; image++) {
-        const wgrad_lane lane[2] = {lane_of(p, s, u, image, 0), lane_of(p, s, u, image, 1)};
+        const cpu_wgrad_lane lane[2] = {cpu_wgrad_lane_of(p, s, u, image, 0),
+                                        cpu_wgrad_lane_of(p, s, u, image, 1)};
         for (int64_t b = 0; b < blocks; b++) {
             uint32_t *out = t->x_words + (b * p->images + image) * p->x_plane;
             for (int64_t r = 0; r < rows; r++, out += p->x_width * p->elements) {
@@ -240,13 +97,14 @@ static void lay_x(const wgrad_task *t, const wgrad_unit *u)
     }
 }
 /* Pairs of dy. */
-static void lay_y(const wgrad_task *t, const wgrad_unit *u)
+static void lay_y(const wgrad_task *t, const cpu_wgrad_unit *u)
 {
     const cpu_wgrad_shape *s = t->s;
-    const wgrad_plan *p = t->p;
+    const cpu_wgrad_plan *p = t->p;
     const uint16_t *dy = t->dy;
     for (int64_t image = 0; image < u->images; image++) {
-        const wgrad_lane a = lane_of(p, s, u, image, 0), b = lane_of(p, s, u, image, 1);
+        const cpu_wgrad_lane a = cpu_wgrad_lane_of(p, s, u, image, 0),
+                             b = cpu_wgrad_lane_of(p, s, u, image, 1);
         const int64_t both = min64(u->rows, s->oh - b.row); /* the second half may be a row short */
         for (int64_t o = t->o; o < t->end_o; o++) {
             uint32_t *out = t->y_words + ((o - t->o) * p->images + image) * p->y_plane;
@@ -262,11 +120,11 @@ static void lay_y(const wgrad_task *t, const wgrad_unit *u)
 
 /* The tile's operands and distances for a unit; `a` and `b` are those of the task's first blocks,
  * the two results the distances to the next. */
-static cpu_wgrad_tile operands(const wgrad_task *t, const wgrad_unit *u, int64_t *next_i,
+static cpu_wgrad_tile operands(const wgrad_task *t, const cpu_wgrad_unit *u, int64_t *next_i,
                                int64_t *next_o)
 {
     const cpu_wgrad_shape *s = t->s;
-    const wgrad_plan *p = t->p;
+    const cpu_wgrad_plan *p = t->p;
     const int64_t step = s->stride / p->sample;
     cpu_wgrad_tile m = {.width = s->ow, .lines = u->rows, .images = u->images};
     if (p->pack) {
@@ -304,24 +162,25 @@ static cpu_wgrad_tile operands(const wgrad_task *t, const wgrad_unit *u, int64_t
 /* What the next unit will read, in pieces that lie together: an image's rows of one block or plane
  * of x (not where rows are skipped: too little of a piece is of use), then of dy. */
 typedef struct wgrad_ahead {
-    wgrad_unit u;
+    cpu_wgrad_unit u;
     int64_t piece, pieces, done; /* bytes of the piece */
 } wgrad_ahead;
 static int64_t ahead_planes(const wgrad_task *t)
 {
     return t->p->sample > 1 ? 0 : t->s->planes ? t->s->planes : t->end_i - t->i;
 }
-static wgrad_ahead ahead_of(const wgrad_task *t, const wgrad_unit *u)
+static wgrad_ahead ahead_of(const wgrad_task *t, const cpu_wgrad_unit *u)
 {
     const int64_t each = u->images * (t->s->bf ? 2 : 1);
     return (wgrad_ahead){*u, 0, each * (ahead_planes(t) + t->end_o - t->o), 0};
 }
-static const char *ahead_piece(const wgrad_task *t, const wgrad_unit *u, int64_t at, int64_t *bytes)
+static const char *ahead_piece(const wgrad_task *t, const cpu_wgrad_unit *u, int64_t at,
+                               int64_t *bytes)
 {
     const cpu_wgrad_shape *s = t->s;
     const int64_t lanes = s->bf ? 2 : 1, element = s->bf ? 2 : 4, each = u->images * lanes,
                   planes = ahead_planes(t);
-    const wgrad_lane lane = lane_of(t->p, s, u, at % each / lanes, (int)(at % lanes));
+    const cpu_wgrad_lane lane = cpu_wgrad_lane_of(t->p, s, u, at % each / lanes, (int)(at % lanes));
     at /= each;
     if (at >= planes) {
         const int64_t o = t->o + at - planes, row = s->ow * 16 * element;
@@ -351,10 +210,10 @@ static void set_ahead(const wgrad_task *t, wgrad_ahead *a, cpu_wgrad_tile *m, in
 }
 
 /* All sums of one unit. */
-static void add_unit(const wgrad_task *t, const wgrad_unit *u, bool add, wgrad_ahead *ahead)
+static void add_unit(const wgrad_task *t, const cpu_wgrad_unit *u, bool add, wgrad_ahead *ahead)
 {
     const cpu_wgrad_shape *s = t->s;
-    const wgrad_plan *p = t->p;
+    const cpu_wgrad_plan *p = t->p;
     int64_t next_i, next_o;
     cpu_wgrad_tile m = operands(t, u, &next_i, &next_o);
     const uint32_t *a = m.a, *b = m.b;
@@ -377,7 +236,7 @@ static void add_unit(const wgrad_task *t, const wgrad_unit *u, bool add, wgrad_a
                 }
     }
 }
-static void run_task(const cpu_wgrad_kernels *k, const wgrad_plan *p, const cpu_wgrad_shape *s,
+static void run_task(const cpu_wgrad_kernels *k, const cpu_wgrad_plan *p, const cpu_wgrad_shape *s,
                      const void *x, const void *dy, float *dw, void *scratch, int64_t task)
 {
     const int64_t groups = p->groups_i * p->groups_o, slice = task / groups,
@@ -395,9 +254,9 @@ static void run_task(const cpu_wgrad_kernels *k, const wgrad_plan *p, const cpu_
                         : (float *)(void *)(more + (size_t)(slice - 1) *
                                                        cpu_align((size_t)p->sums * sizeof(float)));
     const int64_t begin = slice * p->units / p->slices, end = (slice + 1) * p->units / p->slices;
-    wgrad_unit u = unit_at(p, s, begin);
+    cpu_wgrad_unit u = cpu_wgrad_unit_at(p, s, begin);
     for (int64_t unit = begin; unit < end; unit++) {
-        const wgrad_unit next = unit_at(p, s, unit + 1 < end ? unit + 1 : unit);
+        const cpu_wgrad_unit next = cpu_wgrad_unit_at(p, s, unit + 1 < end ? unit + 1 : unit);
         wgrad_ahead ahead = ahead_of(&t, &next);
         if (unit + 1 == end)
             ahead.pieces = 0;
@@ -409,10 +268,16 @@ static void run_task(const cpu_wgrad_kernels *k, const wgrad_plan *p, const cpu_
         u = next;
     }
 }
+size_t cpu_wgrad_scratch(const cpu_wgrad_shape *s)
+{
+    const cpu_wgrad_plan p = cpu_wgrad_plan_of(s);
+    return (size_t)s->threads * (p.x_bytes + p.y_bytes) +
+           (size_t)(p.slices - 1) * cpu_align((size_t)p.sums * sizeof(float));
+}
 void cpu_wgrad(const cpu_wgrad_kernels *k, const cpu_wgrad_shape *s, const void *x, const void *dy,
                float *dw, void *scratch)
 {
-    const wgrad_plan p = plan_of(s);
+    const cpu_wgrad_plan p = cpu_wgrad_plan_of(s);
     /* a task's sums are its own: who computes them changes nothing */
 #pragma omp parallel for num_threads(s->threads) schedule(dynamic, 1)
     for (int64_t task = 0; task < p.slices * p.groups_i * p.groups_o; task++)
