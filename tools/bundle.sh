@@ -228,9 +228,10 @@ cp "$source/run_train_clip.sh" "$B/"
 mkdir "$B/docs"
 cp "$source"/docs/*.md "$B/docs/"
 if [ -x "$B/libexec/gpu_check" ]; then
-    cp "$source"/tools/gpu_check.sh "$source"/tools/bench/gpu_step_torch.py "$B/tools/"
+    cp "$source"/tools/gpu_check.sh "$source"/tools/bench/{gpu_step_torch,step_torch}.py "$B/tools/"
     mkdir "$B/tools/oracle"
-    cp "$source"/tests/oracle/{replay_steps,replay_inputs,replay_model,model_oracle}.py "$B/tools/oracle/"
+    cp "$source"/tests/oracle/{replay_steps,replay_inputs,replay_model,model_oracle,augment_draws,hf_encoders,timm_encoders}.py \
+        "$B/tools/oracle/"
 fi
 commit=$(git -C "$source" rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 version=$("$B/bin/sc_mpi" --version | head -n 1)

@@ -51,7 +51,7 @@ class Text(torch.nn.Module):
         x = self.token(tokens) + self.position[: tokens.shape[1]]
         for b in self.blocks:
             x = b(x)
-        x = self.ln_final(x[torch.arange(len(x)), end])
+        x = self.ln_final(x[torch.arange(len(x), device=x.device), end])
         return F.normalize(x @ self.projection, dim=-1)
 
 
@@ -74,7 +74,7 @@ def loss_of(m, x, tokens, end, labels):
 
 
 def contrastive(s):
-    diagonal = torch.arange(len(s))
+    diagonal = torch.arange(len(s), device=s.device)
     return (F.cross_entropy(s, diagonal) + F.cross_entropy(s.T, diagonal)) / 2
 
 
