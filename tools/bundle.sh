@@ -205,7 +205,7 @@ cp "$source/LICENSE" "$B/LICENSE"
 sources+=("$(mpi_path pkglibdir)/mca_btl_tcp.so" "$(command -v mpirun)")
 for file in "${sources[@]}"; do
     if package=$(owner_of "$file"); then
-        printf '%s %s\n' "$package" "$(dpkg-query -W -f '${Version} (source ${source:Package} ${source:Version})' "$package" | head -n 1)"
+        printf '%s %s\n' "$package" "$(dpkg-query -W -f '${Version} (source ${source:Package} ${source:Version})' "$package" | sed -n 1p)"
     elif [[ $file = */libcu* || $file = */libnccl* || $file = */libnvrtc* ]]; then
         echo "nvidia $(basename "$file"), redistributed under NVIDIA's end user licence agreements"
     else
@@ -234,7 +234,7 @@ if [ -x "$B/libexec/gpu_check" ]; then
         "$B/tools/oracle/"
 fi
 commit=$(git -C "$source" rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
-version=$("$B/bin/sc_mpi" --version | head -n 1)
+version=$("$B/bin/sc_mpi" --version | sed -n 1p)
 cat >"$B/README.md" <<END
 # $version, ready to run
 
