@@ -111,8 +111,12 @@ static void test_events(void **state)
     begin(&p);
     OK(sc_cuda_stream_after(p.b, p.event)); /* never recorded: nothing to wait for */
     OK(sc_cuda_zero(p.a, p.device, BYTES));
+    for (int k = 0; k < 100; k++)
+        OK(sc_cuda_zero(p.a, p.device, BYTES));
     OK(sc_cuda_event_record(p.event, p.a));
-    for (int k = 0; k < 4 && (k == 0 || !ready); k++)
+    OK(sc_cuda_event_ready(p.event, &ready));
+    assert_false(ready);
+    for (int k = 0; k < 4 && !ready; k++)
         OK(sc_cuda_event_ready(p.event, &ready));
     assert_true(ready);
     end(&p);

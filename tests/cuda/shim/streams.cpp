@@ -22,6 +22,8 @@
 typedef std::function<void()> work;
 typedef std::shared_ptr<bool> mark; /* true: reached */
 
+enum { EACH_ASK = 64 }; /* items that run while the host asks once */
+
 namespace
 {
 struct item {
@@ -314,7 +316,7 @@ cudaError_t cudaStreamQuery(cudaStream_t stream)
     if (shim_unsafe("cudaStreamQuery while recording"))
         return cudaErrorStreamCaptureUnsupported;
     adopt(stream);
-    if (!stream->queue.empty())
+    for (int k = 0; k < EACH_ASK && !stream->queue.empty(); k++)
         must_step();
     const cudaError_t e = shim_take_error();
     return e != cudaSuccess || stream->queue.empty() ? e : cudaErrorNotReady;
@@ -402,7 +404,7 @@ cudaError_t cudaEventQuery(cudaEvent_t event)
         return refused(cudaErrorCapturedEvent, "cudaEventQuery of a recorded event");
     if (shim_unsafe("cudaEventQuery while recording"))
         return cudaErrorStreamCaptureUnsupported;
-    if (event->done && !*event->done)
+    for (int k = 0; k < EACH_ASK && event->done && !*event->done; k++)
         must_step();
     const cudaError_t e = shim_take_error();
     return e != cudaSuccess || !event->done || *event->done ? e : cudaErrorNotReady;
