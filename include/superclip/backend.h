@@ -63,6 +63,7 @@ typedef struct sc_attrs {
     bool transposed;                  /* linear: weight is [in, out] (x @ W), else [out, in] */
     sc_activation activation;         /* linear, activate, multiply */
     int heads;                        /* attention */
+    int shared, longest;              /* attention over packed texts */
     int crop;                         /* augment: S */
     sc_loss_attrs loss;
 } sc_attrs;
@@ -94,15 +95,22 @@ typedef struct sc_attrs {
  *                 of a residual stream
  *  scale_channels x [n,C,H,W], s [n,C] -> x s, kind of x (squeeze-excite)
  *  layer_norm     over the last dimension, biased variance; params weight, bias
- *  embed          in0 INT32 tokens [T,L]; param0 table [V,W], param1 positions [ctx,W], optional param2
- *                 types [K,W], of which row 0 is added everywhere -> EXACT [T,L,W]
+ *  embed          in0 INT32 tokens [T,L], or packed [R] with in1 INT32 [R], each token's position; param0
+ *                 table [V,W], param1 positions [ctx,W], optional param2 types [K,W], of which row 0 is
+ *                 added everywhere -> EXACT [T,L,W] or [R,W]
  *  prepend        x [n,L,W], or an image [n,W,H,W'] whose pixels are the rows, row by row; param0 one row
  *                 (W numbers), param1 positions ((L+1) W numbers) -> EXACT [n,L+1,W]: the row, then x, plus
  *                 positions
- *  attention      either qkv [T,L,3W] (q, k, v one behind the other), causal; or q, k, v [T,L,W] of one kind,
- *                 every position seeing all, with an optional in3 INT32 [T]: the last position that counts,
- *                 those behind it are not seen and give 0. heads -> [T,L,W]; scale 1/sqrt(W/heads)
- *  select_row     x [T,L,W], optional in1 INT32 [T] (without it: row 0) -> [T,W]
+ *  attention      either qkv [T,L,3W] (q, k, v one behind the other), causal; or the same of packed texts,
+ *                 qkv [R,3W] with in1 INT32 [T+1]; or q, k, v [T,L,W] of one kind, every position seeing
+ *                 all, with an optional in3 INT32 [T]: the last position that counts, those behind it are
+ *                 not seen and give 0. heads -> [T,L,W] or [R,W]; scale 1/sqrt(W/heads).
+ *                 Packed texts: rows 0 .. shared-1 are what all texts begin with, computed once; rows
+ *                 in1[t] .. in1[t+1]-1 are the rest of text t, which sees the shared rows and, causally,
+ *                 its own. in1[0] = shared, in1[T] = R, no text has more than `longest` rows, shared ones
+ *                 included.
+ *  select_row     x [T,L,W], optional in1 INT32 [T] (without it: row 0) -> [T,W]; or x [R,W], in1 INT32
+ *                 [T]: the row of each -> [T,W]
  *  l2_normalize   x / max(|x|_2, 1e-12) over the last dimension -> EXACT
  *  group_mean     x [T,E], in1 INT32 group of each row [T] -> EXACT [G,E]: mean of the rows of each group
  *                 (every group has one or more rows)

@@ -7,12 +7,27 @@
 #include "superclip/nn.h"
 #include "superclip/text.h"
 
+/* The texts of a causal tower without padding, and what all of them begin with only once: rows 0 ..
+ * shared-1, then the rest of text t in rows begins[t] .. begins[t+1]-1 (its end token at the latest).
+ * Exact: no position of such a tower sees what comes after it. */
+typedef struct sc_text_pack {
+    int texts, rows, shared, longest; /* longest: a text's tokens, shared ones included */
+    int32_t *tokens, *places;         /* [rows], position of each in its text */
+    int32_t *begins;                  /* [texts + 1] */
+    int32_t *end;                     /* [texts] row of the end token */
+} sc_text_pack;
+/* tokens [texts][length], end [texts]: position of the end token. */
+sc_status sc_text_pack_make(const int32_t *tokens, const int32_t *end, int texts, int length,
+                            sc_text_pack *out);
+void sc_text_pack_free(sc_text_pack *p);
+
 /* What the graph of one job needs to know. */
 typedef struct sc_model_spec {
     const char *image_encoder, *text_encoder;
     int embed_dim, img_size, train_size; /* S and S' */
     int vocabulary, context;             /* of the tokenizer */
     int classes, texts, text_length;     /* distinct texts, longest one in tokens */
+    const sc_text_pack *pack;            /* of these texts; NULL: the tower computes padding too */
     double temperature;
     bool freeze_image, freeze_text, freeze_bn;
     sc_loss_attrs loss;
@@ -22,7 +37,8 @@ typedef struct sc_model_spec {
  * TEXTS: tokens -> class features (evaluation, once an epoch).
  * EVAL: images + class features -> loss and logits.
  * Inputs by name: "images" BYTES [-1,P,P,3]  "draws" BYTES [-1,sizeof(sc_augment)]
- *   "tokens" INT32 [T,L]  "text_end" INT32 [T] (position of the end token)
+ *   "tokens" INT32 [T,L]  "text_end" INT32 [T] (position of the end token); where a pack is taken
+ *   "tokens" [rows]  "text_places" [rows]  "text_begins" [T+1]  "text_end" [T] as in it
  *   "text_class" INT32 [T]  "labels" INT32 [global]  "class_weights" EXACT [C]
  *   "class_features" EXACT [C,E] (EVAL only)
  * Outputs by name: "losses" [3]  "logits" [B,C]  "image_features" [B,E]  "class_features" [C,E]
@@ -32,6 +48,11 @@ typedef struct sc_model_io { bool train_rows; /* TRAIN: images are S' rows, else
                              bool dump; } sc_model_io;
 sc_status sc_model_record(const sc_model_spec *spec, sc_model_part part, const sc_model_io *io,
                           sc_graph **out);
+
+/* Writes tokens and text_end of a TRAIN or TEXTS program of this spec: its pack where the text tower
+ * takes one, else the arrays. */
+sc_status sc_model_write_texts(sc_program *p, const sc_model_spec *s, const int32_t *tokens,
+                               const int32_t *end);
 
 /* Encoders by name, for checks and --help. */
 typedef struct sc_encoder_info {

@@ -81,9 +81,12 @@ sc_value sc_scale_channels(sc_graph *g, sc_value x, sc_value scale);
 sc_value sc_layer_norm(sc_graph *g, sc_value x, sc_param weight, sc_param bias, double eps);
 /* The same, EXACT: where the normalised values are the residual stream. */
 sc_value sc_layer_norm_exact(sc_graph *g, sc_value x, sc_param weight, sc_param bias, double eps);
-sc_value sc_embed(sc_graph *g, sc_value tokens, sc_param table, sc_param positions, sc_param types);
+/* places.id < 0: tokens [T,L], a token's column is its position; else packed tokens [R], places [R] */
+sc_value sc_embed(sc_graph *g, sc_value tokens, sc_value places, sc_param table, sc_param positions,
+                  sc_param types);
 sc_value sc_prepend(sc_graph *g, sc_value x, sc_param row, sc_param positions);
 sc_value sc_attention(sc_graph *g, sc_value qkv, int heads); /* causal */
+sc_value sc_packed_attention(sc_graph *g, sc_value qkv, sc_value begins, int shared, int longest, int heads);
 sc_value sc_full_attention(sc_graph *g, sc_value q, sc_value k, sc_value v, sc_value last, int heads);
 sc_value sc_select_row(sc_graph *g, sc_value x, sc_value index); /* index.id < 0: the first row */
 sc_value sc_l2_normalize(sc_graph *g, sc_value x);

@@ -130,6 +130,7 @@ typedef struct sc_text_batch {
     int32_t *tokens;   /* [texts][length], 0 behind a text's end */
     int32_t *end;      /* [texts]: position of the end token */
     int32_t *group;    /* [texts]: class */
+    sc_text_pack pack; /* the same for causal towers */
 } sc_text_batch;
 sc_status sc_text_batch_make(const sc_train_text *texts, const char *const *class_names, int classes,
                              int context, sc_text_batch *out);

@@ -35,6 +35,7 @@ static sc_model_spec spec_of(const sc_checkpoint *c, const sc_text_batch *texts)
                            .classes = c->classes,
                            .texts = texts->texts,
                            .text_length = texts->length,
+                           .pack = &texts->pack,
                            .temperature = 1,
                            .loss.tau0 = 1};
 }
@@ -64,8 +65,7 @@ static sc_status encode_texts(const sc_checkpoint *c, sc_device *d, const sc_com
     sc_status status;
     SC_TRY_GOTO(sc_model_record(spec, SC_MODEL_TEXTS, NULL, &g));
     SC_TRY_GOTO(build(c, &c->text, d, comm, g, 1, &params, &p));
-    SC_TRY_GOTO(sc_program_write(p, "tokens", texts->tokens));
-    SC_TRY_GOTO(sc_program_write(p, "text_end", texts->end));
+    SC_TRY_GOTO(sc_model_write_texts(p, spec, texts->tokens, texts->end));
     SC_TRY_GOTO(sc_program_write(p, "text_class", texts->group));
     SC_TRY_GOTO(sc_program_forward(p));
     status = sc_program_read(p, "class_features", features);

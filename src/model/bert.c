@@ -27,16 +27,16 @@ static embeddings declare_embeddings(sc_graph *g, const sc_hf_shape *s,
                         sc_hf_norm(g, BACKBONE "embeddings.", "LayerNorm", s->width, !o->freeze)};
 }
 
-sc_value sc_record_bert(sc_graph *g, const sc_encoder *encoder, sc_value tokens, sc_value text_end,
+sc_value sc_record_bert(sc_graph *g, const sc_encoder *encoder, const sc_text_inputs *in,
                         const sc_text_encoder_options *o)
 {
     const sc_hf_shape *s = &encoder->hf;
     const embeddings e = declare_embeddings(g, s, o);
-    sc_value x = sc_embed(g, tokens, e.words, e.positions, e.types);
+    sc_value x = sc_embed(g, in->tokens, (sc_value){-1}, e.words, e.positions, e.types);
     x = sc_layer_norm_exact(g, x, e.norm.weight, e.norm.bias, SC_HF_EPS);
     for (int i = 0; i < s->layers; i++) {
         const sc_hf_layer l = sc_hf_declare_layer(g, s, BACKBONE, i, true, !o->freeze);
-        x = sc_hf_record_layer(g, &l, x, text_end);
+        x = sc_hf_record_layer(g, &l, x, in->end);
     }
     sc_hf_unused_pooler(g, BACKBONE, s->width);
     const sc_linear_params p =

@@ -48,13 +48,15 @@ static block declare_block(sc_graph *g, const sc_clip_text_shape *s, int i, bool
     return b;
 }
 
-static sc_value record_block(sc_graph *g, const block *b, sc_value x, int heads)
+static sc_value record_block(sc_graph *g, const block *b, sc_value x, const sc_text_inputs *in,
+                             int heads)
 {
     const sc_linear_options plain = {0}, exact = {.exact = true},
                             gelu = {.activation = SC_QUICK_GELU};
     sc_value h = sc_layer_norm(g, x, b->ln1_weight, b->ln1_bias, EPS);
     h = sc_linear(g, h, b->in_weight, b->in_bias, plain);
-    h = sc_attention(g, h, heads);
+    h = in->pack ? sc_packed_attention(g, h, in->begins, in->pack->shared, in->pack->longest, heads)
+                 : sc_attention(g, h, heads);
     h = sc_linear(g, h, b->out_weight, b->out_bias, exact);
     x = sc_add(g, x, h);
     h = sc_layer_norm(g, x, b->ln2_weight, b->ln2_bias, EPS);
@@ -93,18 +95,19 @@ static shell declare_shell(sc_graph *g, const sc_clip_text_shape *s,
     return r;
 }
 
-sc_value sc_record_clip_text(sc_graph *g, const sc_encoder *e, sc_value tokens, sc_value text_end,
+sc_value sc_record_clip_text(sc_graph *g, const sc_encoder *e, const sc_text_inputs *in,
                              const sc_text_encoder_options *o)
 {
     const sc_clip_text_shape *s = &e->clip_text;
     shell p = declare_shell(g, s, o);
-    sc_value x = sc_embed(g, tokens, p.tokens, p.positions, (sc_param){-1});
+    sc_value x = sc_embed(g, in->tokens, in->pack ? in->places : (sc_value){-1}, p.tokens,
+                          p.positions, (sc_param){-1});
     for (int i = 0; i < s->layers; i++) {
         block b = declare_block(g, s, i, !o->freeze);
-        x = record_block(g, &b, x, s->heads);
+        x = record_block(g, &b, x, in, s->heads);
     }
     /* ln_final works row by row, so the end token's row alone is normalised */
-    x = sc_select_row(g, x, text_end);
+    x = sc_select_row(g, x, in->end);
     x = sc_layer_norm(g, x, p.ln_weight, p.ln_bias, EPS);
     x = sc_linear(g, x, p.text_projection, (sc_param){-1},
                   (sc_linear_options){.transposed = true, .exact = true});

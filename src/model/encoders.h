@@ -52,15 +52,22 @@ typedef struct sc_text_encoder_options {
     bool freeze;
 } sc_text_encoder_options;
 
+/* Packed or not: model.h. */
+typedef struct sc_text_inputs {
+    sc_value tokens, end;
+    const sc_text_pack *pack; /* NULL: tokens [T,L] */
+    sc_value places, begins;  /* with pack */
+} sc_text_inputs;
+
 typedef struct sc_encoder sc_encoder;
 struct sc_encoder {
     /* image: x [n,3,S,S], S of min_img_size or more, with this row's shape; NULL: a text tower */
     sc_pooled (*image)(sc_graph *g, const sc_encoder *e, sc_value x,
                        const sc_image_encoder_options *o);
-    /* text: tokens [T,L], text_end [T] -> unit features EXACT [T,embed_dim]; NULL: an image tower
-     */
-    sc_value (*text)(sc_graph *g, const sc_encoder *e, sc_value tokens, sc_value text_end,
+    /* text: T texts -> unit features EXACT [T,embed_dim]; NULL: an image tower */
+    sc_value (*text)(sc_graph *g, const sc_encoder *e, const sc_text_inputs *in,
                      const sc_text_encoder_options *o);
+    bool packs; /* text: takes packed inputs */
     union {
         sc_resnet_shape resnet;
         sc_convnext_shape convnext;
@@ -83,9 +90,9 @@ sc_pooled sc_record_starnet(sc_graph *g, const sc_encoder *e, sc_value x,
 
 sc_pooled sc_record_vit(sc_graph *g, const sc_encoder *e, sc_value x,
                         const sc_image_encoder_options *o);
-sc_value sc_record_clip_text(sc_graph *g, const sc_encoder *e, sc_value tokens, sc_value text_end,
+sc_value sc_record_clip_text(sc_graph *g, const sc_encoder *e, const sc_text_inputs *in,
                              const sc_text_encoder_options *o);
-sc_value sc_record_bert(sc_graph *g, const sc_encoder *e, sc_value tokens, sc_value text_end,
+sc_value sc_record_bert(sc_graph *g, const sc_encoder *e, const sc_text_inputs *in,
                         const sc_text_encoder_options *o);
 
 /* nn.Linear with PyTorch's default initial values: uniform within 1/sqrt(in) for both. */

@@ -18,7 +18,7 @@
 #define EFFICIENTNET(...) B(.image = sc_record_efficientnet, .efficientnet = {__VA_ARGS__})
 #define STARNET(...) B(.image = sc_record_starnet, .starnet = {__VA_ARGS__})
 #define VIT(...) B(.image = sc_record_vit, .hf = {__VA_ARGS__})
-#define CLIP(...) B(.text = sc_record_clip_text, .clip_text = {__VA_ARGS__})
+#define CLIP(...) B(.text = sc_record_clip_text, .packs = true, .clip_text = {__VA_ARGS__})
 #define BERT(...) B(.text = sc_record_bert, .hf = {__VA_ARGS__})
 #define WIDE B(64, 128, 256, 512)
 #define ENCODER_TABLE                                                                              \

@@ -42,17 +42,46 @@ static sc_value record_images(sc_graph *g, const sc_model_spec *s, bool train_ro
     return sc_all_gather(g, sc_l2_normalize(g, x));
 }
 
+static const sc_text_pack *pack_of(const sc_model_spec *s)
+{
+    return sc_encoder_lookup(s->text_encoder)->packs ? s->pack : NULL;
+}
+
+static sc_text_inputs text_inputs(sc_graph *g, const sc_model_spec *s)
+{
+    const sc_text_pack *p = pack_of(s);
+    sc_text_inputs in = {.pack = p};
+    const sc_shape tokens = p ? SC_SHAPE(p->rows) : SC_SHAPE(s->texts, s->text_length);
+    in.tokens = sc_input(g, "tokens", SC_INT32, SC_ROWS_FIXED, tokens);
+    if (p) {
+        in.places = sc_input(g, "text_places", SC_INT32, SC_ROWS_FIXED, tokens);
+        in.begins = sc_input(g, "text_begins", SC_INT32, SC_ROWS_FIXED, SC_SHAPE(s->texts + 1));
+    }
+    in.end = sc_input(g, "text_end", SC_INT32, SC_ROWS_FIXED, SC_SHAPE(s->texts));
+    return in;
+}
+
+sc_status sc_model_write_texts(sc_program *program, const sc_model_spec *s, const int32_t *tokens,
+                               const int32_t *end)
+{
+    const sc_text_pack *p = pack_of(s);
+    SC_TRY(sc_program_write(program, "tokens", p ? p->tokens : tokens));
+    if (p) {
+        SC_TRY(sc_program_write(program, "text_places", p->places));
+        SC_TRY(sc_program_write(program, "text_begins", p->begins));
+    }
+    return sc_program_write(program, "text_end", p ? p->end : end);
+}
+
 /* One feature a class: the normalised mean of its texts' unit features. With one text a class the
  * text features are the class features already. */
 static sc_value record_texts(sc_graph *g, const sc_model_spec *s)
 {
-    sc_value tokens =
-        sc_input(g, "tokens", SC_INT32, SC_ROWS_FIXED, SC_SHAPE(s->texts, s->text_length));
-    sc_value end = sc_input(g, "text_end", SC_INT32, SC_ROWS_FIXED, SC_SHAPE(s->texts));
+    const sc_text_inputs in = text_inputs(g, s);
     sc_value group = sc_input(g, "text_class", SC_INT32, SC_ROWS_FIXED, SC_SHAPE(s->texts));
     const sc_text_encoder_options o = {s->embed_dim, s->vocabulary, s->context, s->freeze_text};
     const sc_encoder *e = sc_encoder_lookup(s->text_encoder);
-    sc_value t = e->text(g, e, tokens, end, &o);
+    sc_value t = e->text(g, e, &in, &o);
     if (s->texts == s->classes)
         return t;
     return sc_l2_normalize(g, sc_group_mean(g, t, group, s->classes));

@@ -17,7 +17,7 @@ double nn_node_flops(const sc_op_node *n, int pass)
     } else if (n->op == SC_OP_LINEAR) {
         forward = 2 * out * (double)x->d[x->n - 1];
     } else if (n->op == SC_OP_ATTENTION) { /* two products forward, four backward */
-        forward = 4 * out * (double)x->d[1];
+        forward = 4 * out * (double)(n->n_in == 2 ? n->attrs.longest : x->d[1]);
         dw = dx;
     } else {
         return 0;

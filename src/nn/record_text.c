@@ -75,21 +75,27 @@ sc_value sc_layer_norm_exact(sc_graph *g, sc_value x, sc_param weight, sc_param 
     return layer_norm(g, x, weight, bias, eps, SC_EXACT);
 }
 
-sc_value sc_embed(sc_graph *g, sc_value tokens, sc_param table, sc_param positions, sc_param types)
+sc_value sc_embed(sc_graph *g, sc_value tokens, sc_value places, sc_param table, sc_param positions,
+                  sc_param types)
 {
     record r;
-    if (!record_begin(&r, g, SC_OP_EMBED, 1, &tokens, 3, (sc_param[]){table, positions, types}))
+    const bool packed = places.id >= 0;
+    if (!record_begin(&r, g, SC_OP_EMBED, 1 + packed, (sc_value[]){tokens, places}, 3,
+                      (sc_param[]){table, positions, types}) ||
+        (packed && !record_index(&r, 1)))
         return NO_VALUE;
     const graph_value *x = &r.in[0];
-    if (x->kind != SC_INT32 || x->shape.n != 2)
-        return record_fail(&r, "input 0 must be int32 tokens [T, L]");
+    if (x->kind != SC_INT32 || x->shape.n != 2 - packed)
+        return record_fail(&r, "input 0 must be int32 tokens [T, L], or [R] with their places");
     const sc_shape *t = &r.param[0].shape, *p = &r.param[1].shape;
     if (r.node.n_params < 2 || t->n != 2 || p->n != 2 || t->d[1] != p->d[1] ||
-        p->d[0] < x->shape.d[1])
+        (!packed && p->d[0] < x->shape.d[1]))
         return record_fail(&r, "wants a table [V, W] and positions [L or more, W]");
     const sc_shape *k = &r.param[2].shape;
     if (r.node.n_params == 3 && (k->n != 2 || k->d[1] != t->d[1]))
         return record_fail(&r, "wants types [K, W]");
+    if (packed)
+        return record_output(&r, SC_EXACT, x->rows, SC_SHAPE(x->shape.d[0], t->d[1]));
     return record_output(&r, SC_EXACT, x->rows, SC_SHAPE(x->shape.d[0], x->shape.d[1], t->d[1]));
 }
 
@@ -104,6 +110,27 @@ sc_value sc_attention(sc_graph *g, sc_value qkv, int heads)
         return record_fail(&r, "%d heads do not divide a third of the last dimension", heads);
     r.node.attrs.heads = heads;
     return record_output(&r, SC_COMPUTE, r.in[0].rows, SC_SHAPE(s.d[0], s.d[1], s.d[2] / 3));
+}
+
+sc_value sc_packed_attention(sc_graph *g, sc_value qkv, sc_value begins, int shared, int longest,
+                             int heads)
+{
+    record r;
+    if (!record_begin(&r, g, SC_OP_ATTENTION, 2, (sc_value[]){qkv, begins}, 0, NULL) ||
+        !record_real(&r, 0) || !record_dims(&r, 0, 2))
+        return NO_VALUE;
+    const sc_shape s = r.in[0].shape, *b = &r.in[1].shape;
+    if (heads < 1 || s.d[1] % (3 * (int64_t)heads) != 0)
+        return record_fail(&r, "%d heads do not divide a third of the last dimension", heads);
+    if (r.in[1].kind != SC_INT32 || b->n != 1 || b->d[0] < 2)
+        return record_fail(&r, "input 1 must be int32, one more than there are texts");
+    if (shared < 0 || longest <= shared || longest > s.d[0])
+        return record_fail(&r, "%d shared rows and texts of up to %d do not fit in %lld", shared,
+                           longest, (long long)s.d[0]);
+    r.node.attrs.heads = heads;
+    r.node.attrs.shared = shared;
+    r.node.attrs.longest = longest;
+    return record_output(&r, SC_COMPUTE, r.in[0].rows, SC_SHAPE(s.d[0], s.d[1] / 3));
 }
 
 sc_value sc_full_attention(sc_graph *g, sc_value q, sc_value k, sc_value v, sc_value last,
@@ -150,8 +177,15 @@ sc_value sc_select_row(sc_graph *g, sc_value x, sc_value index)
     record r;
     const int n_in = index.id >= 0 ? 2 : 1;
     if (!record_begin(&r, g, SC_OP_SELECT_ROW, n_in, (sc_value[]){x, index}, 0, NULL) ||
-        !record_real(&r, 0) || !record_dims(&r, 0, 3) || (n_in == 2 && !record_index(&r, 1)))
+        !record_real(&r, 0))
         return NO_VALUE;
     sc_shape s = r.in[0].shape;
+    if (s.n == 2 && n_in == 2) { /* of packed texts */
+        if (r.in[1].kind != SC_INT32 || r.in[1].shape.n != 1)
+            return record_fail(&r, "input 1 must be int32 rows [T]");
+        return record_output(&r, r.in[0].kind, r.in[0].rows, SC_SHAPE(r.in[1].shape.d[0], s.d[1]));
+    }
+    if (!record_dims(&r, 0, 3) || (n_in == 2 && !record_index(&r, 1)))
+        return NO_VALUE;
     return record_output(&r, r.in[0].kind, r.in[0].rows, SC_SHAPE(s.d[0], s.d[2]));
 }

@@ -18,6 +18,7 @@ sc_status sc_trainer_spec(const sc_train_options *o, const sc_text_batch *texts,
                            .classes = sc_dataset_classes(o->dataset),
                            .texts = texts->texts,
                            .text_length = texts->length,
+                           .pack = &texts->pack,
                            .temperature = o->temperature,
                            .freeze_image = o->freeze_image,
                            .freeze_text = o->freeze_text,
@@ -89,8 +90,7 @@ static sc_status write_constants(sc_trainer *t, sc_program *p, bool texts, bool 
     if (!p)
         return SC_OK;
     if (texts) {
-        SC_TRY(sc_program_write(p, "tokens", t->texts.tokens));
-        SC_TRY(sc_program_write(p, "text_end", t->texts.end));
+        SC_TRY(sc_model_write_texts(p, &t->spec, t->texts.tokens, t->texts.end));
         SC_TRY(sc_program_write(p, "text_class", t->texts.group));
     }
     return loss ? sc_trainer_write(t, p, "class_weights", t->class_weights, t->classes) : SC_OK;

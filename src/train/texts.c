@@ -1,5 +1,5 @@
-/* Class texts -> the token matrix. Every text is encoded once a step whatever the batch holds; the
- * matrix is as wide as the longest text, since behind the end token nothing counts (causal mask).
+/* Class texts -> the token matrix, as wide as the longest text, and the same without padding. Every
+ * text is encoded once a step whatever the batch holds.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -47,7 +47,10 @@ sc_status sc_text_batch_make(const sc_train_text *texts, const char *const *clas
             b->end[row] = n - 1;
             b->group[row] = c;
         }
-    return SC_OK;
+    sc_status status = sc_text_pack_make(b->tokens, b->end, b->texts, b->length, &b->pack);
+    if (status != SC_OK)
+        sc_text_batch_free(b);
+    return status;
 }
 
 void sc_text_batch_free(sc_text_batch *b)
@@ -55,5 +58,6 @@ void sc_text_batch_free(sc_text_batch *b)
     free(b->tokens);
     free(b->end);
     free(b->group);
+    sc_text_pack_free(&b->pack);
     *b = (sc_text_batch){0};
 }

@@ -232,6 +232,30 @@
         .n_out = 1, .in = {{SC_COMPUTE, D3(t, l, 3 * (w)), FILL_NORMAL, 0, 1, false}},         \
         .out = {{SC_COMPUTE, D3(t, l, w), FILL_NORMAL, 0, 0, false}},                          \
     }
+#define PACKED(label, t, r, w, h, before, most)                                                \
+    {                                                                                          \
+        .name = "attention packed " label, .op = SC_OP_ATTENTION,                              \
+        .attrs = {.heads = (h), .shared = (before), .longest = (most)}, .n_in = 2, .n_out = 1, \
+        .in = {{SC_COMPUTE, D2(r, 3 * (w)), FILL_NORMAL, 0, 1, false},                         \
+               {SC_INT32, D1((t) + 1), FILL_BEGINS, before, r, false}},                        \
+        .out = {{SC_COMPUTE, D2(r, w), FILL_NORMAL, 0, 0, false}},                             \
+    }
+#define EMBED_PACKED(label, r, v, ctx, w)                                                      \
+    {                                                                                          \
+        .name = "embed packed " label, .op = SC_OP_EMBED, .n_in = 2, .n_out = 1, .n_param = 2, \
+        .in = {{SC_INT32, D1(r), FILL_INT, v, 0, false},                                       \
+               {SC_INT32, D1(r), FILL_INT, ctx, 0, false}},                                    \
+        .out = {{SC_EXACT, D2(r, w), FILL_NORMAL, 0, 0, false}},                               \
+        .param = {{SC_EXACT, D2(v, w), FILL_NORMAL, 0, 1, false},                              \
+                  {SC_EXACT, D2(ctx, w), FILL_NORMAL, 0, 1, false}},                           \
+    }
+#define SELECT_PACKED(label, t, r, w, kx)                                                  \
+    {                                                                                      \
+        .name = "select_row packed " label, .op = SC_OP_SELECT_ROW, .n_in = 2, .n_out = 1, \
+        .in = {{kx, D2(r, w), FILL_NORMAL, 0, 1, false},                                   \
+               {SC_INT32, D1(t), FILL_INT, r, 0, false}},                                  \
+        .out = {{kx, D2(t, w), FILL_NORMAL, 0, 0, false}},                                 \
+    }
 #define SELECT(label, t, l, w, kx, ky)                                              \
     {                                                                               \
         .name = "select_row " label, .op = SC_OP_SELECT_ROW, .n_in = 2, .n_out = 1, \
@@ -422,6 +446,15 @@ static const op_case cases[] = {
     PREPEND_PIXELS("pixels", 2, 48, 4, 3),
     PREPEND_PIXELS("odd pixels", 3, 21, 2, 5),
 
+    PACKED("3 texts, 4 shared", 3, 17, 8, 2, 4, 9),
+    PACKED("4 texts, none shared", 4, 26, 24, 3, 0, 7),
+    PACKED("9 texts of width 64", 9, 100, 64, 1, 8, 19),
+    PACKED("one text", 1, 5, 8, 1, 2, 5),
+    PACKED("more than a block", 2, 172, 40, 2, 20, 96),
+    EMBED_PACKED("repeats", 11, 5, 4, 20),
+    EMBED_PACKED("one", 1, 3, 7, 64),
+    SELECT_PACKED("again", 6, 4, 24, SC_EXACT),
+    SELECT_PACKED("bf16", 3, 19, 40, SC_COMPUTE),
     ATTENTION("20 tokens", 3, 20, 128, 2),
     ATTENTION("odd", 2, 7, 30, 3),
     ATTENTION("1 token", 2, 1, 32, 2),

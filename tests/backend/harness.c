@@ -94,6 +94,9 @@ static double *fill(const case_tensor *t, uint32_t seed, uint32_t which, const o
         case FILL_GROUPS:
             v[i] = (double)(i % (int64_t)t->a);
             break;
+        case FILL_BEGINS:
+            v[i] = t->a + floor((t->b - t->a) * (double)i / (double)(count - 1));
+            break;
         case FILL_BYTES:
             v[i] = (double)(w[0] & 255);
             break;

@@ -14,6 +14,7 @@ typedef enum fill_kind {
     FILL_UNIT,     /* rows of length 1 (rounded to float) */
     FILL_INT,      /* integers in [0, a) */
     FILL_GROUPS,   /* row t belongs to group t % a */
+    FILL_BEGINS,   /* packed texts that follow each other in rows a .. b */
     FILL_BYTES,    /* random bytes */
     FILL_DRAWS     /* sc_augment rows: see draw_augment */
 } fill_kind;

@@ -376,7 +376,8 @@ static void test_bad_index(void **state)
     int32_t *t = device_memory(sizeof tokens, tokens), *r = device_memory(sizeof rows, rows);
     float *table = random_device(5, 5 * 8, false, NULL), *y = device_memory(4 * 8 * 4, NULL);
     assert_int_equal(
-        sc_cuda_embed(NULL, t, table, table, NULL, y, 2, 2, 8, 5, &d->faults[FAULT_EMBED]), 0);
+        sc_cuda_embed(NULL, t, NULL, table, table, NULL, y, 2, 2, 8, 5, 2, &d->faults[FAULT_EMBED]),
+        0);
     assert_int_equal(head->backend->sync(head), SC_EINTERNAL);
     assert_non_null(strstr(sc_message(), "element 2"));
     assert_int_equal(head->backend->sync(head), SC_OK);

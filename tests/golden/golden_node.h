@@ -44,6 +44,8 @@ static inline sc_attrs golden_attrs(const golden_case *c)
     a.transposed = golden_attr(c, "transposed", 0) != 0;
     a.activation = (sc_activation)golden_attr(c, "activation", 0);
     a.heads = (int)golden_attr(c, "heads", 0);
+    a.shared = (int)golden_attr(c, "shared", 0);
+    a.longest = (int)golden_attr(c, "longest", 0);
     a.crop = (int)golden_attr(c, "crop", 0);
     a.loss.superclip = golden_attr(c, "superclip", 0) != 0;
     a.loss.class_weight = golden_attr(c, "class_weight", 0);

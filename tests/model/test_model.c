@@ -160,20 +160,17 @@ static void read_any(sc_program *p, const char *name, double *out)
 }
 
 #define LARGEST 45
-static void write_inputs(sc_program *p, int size)
+static const int32_t tokens[4][6] = {
+    {512, 64, 321, 513}, {512, 65, 66, 323, 513}, {512, 71, 72, 73, 330, 513}, {512, 70, 326, 513}};
+static const int32_t end[4] = {3, 4, 5, 3};
+static void write_inputs(sc_program *p, const sc_model_spec *spec, int size)
 {
-    static const int32_t tokens[4][6] = {{512, 64, 321, 513},
-                                         {512, 65, 66, 323, 513},
-                                         {512, 71, 72, 73, 330, 513},
-                                         {512, 70, 326, 513}};
-    static const int32_t end[4] = {3, 4, 5, 3}, group[4] = {0, 1, 1, 2},
-                         labels[6] = {0, 0, 0, 0, 1, 1};
+    static const int32_t group[4] = {0, 1, 1, 2}, labels[6] = {0, 0, 0, 0, 1, 1};
     static const double weights[3] = {0.5, 1, 2};
     static uint8_t pixels[6 * LARGEST * LARGEST * 3];
     static const sc_augment draws[6];
     fill_images(pixels, labels, 6, size);
-    assert_int_equal(sc_program_write(p, "tokens", tokens), SC_OK);
-    assert_int_equal(sc_program_write(p, "text_end", end), SC_OK);
+    assert_int_equal(sc_model_write_texts(p, spec, tokens[0], end), SC_OK);
     assert_int_equal(sc_program_write(p, "text_class", group), SC_OK);
     assert_int_equal(sc_program_write(p, "class_weights", weights), SC_OK);
     assert_int_equal(sc_program_write(p, "images", pixels), SC_OK);
@@ -231,8 +228,8 @@ static void redraw_vectors(sc_params *p)
     sc_tensor_set_free(&all);
 }
 
-static void equals_pytorch(const char *encoder, const char *text, const char *golden, int size,
-                           bool redraw)
+static void compare(const char *encoder, const char *text, const char *golden, int size,
+                    bool redraw, const sc_text_pack *pack)
 {
     sc_device *d = open_ref();
     sc_comm *one = sc_comm_single();
@@ -244,6 +241,7 @@ static void equals_pytorch(const char *encoder, const char *text, const char *go
     sc_program *program;
     sc_tensor_set grads;
     spec.texts = 4;
+    spec.pack = pack;
     spec.img_size = size;
     assert_int_equal(sc_model_record(&spec, SC_MODEL_TRAIN, &io, &g), SC_OK);
     assert_int_equal(sc_params_create(d, g, &p), SC_OK);
@@ -252,7 +250,7 @@ static void equals_pytorch(const char *encoder, const char *text, const char *go
     assert_int_equal(sc_params_init(p, 42), SC_OK);
     if (redraw)
         redraw_vectors(p);
-    write_inputs(program, size);
+    write_inputs(program, &spec, size);
     assert_int_equal(sc_program_forward(program), SC_OK);
     assert_int_equal(sc_program_backward(program), SC_OK);
     assert_int_equal(sc_params_export_gradients(p, &grads), SC_OK);
@@ -263,6 +261,71 @@ static void equals_pytorch(const char *encoder, const char *text, const char *go
     sc_graph_free(g);
     one->free(one);
     d->backend->close(d);
+}
+
+/* The texts as they are, and packed: the same features and gradients. */
+static void equals_pytorch(const char *encoder, const char *text, const char *golden, int size,
+                           bool redraw)
+{
+    sc_text_pack pack;
+    compare(encoder, text, golden, size, redraw, NULL);
+    assert_int_equal(sc_text_pack_make(tokens[0], end, 4, 6, &pack), SC_OK);
+    compare(encoder, text, golden, size, redraw, &pack);
+    sc_text_pack_free(&pack);
+}
+
+static void check_pack(const int32_t *rows, const int32_t *ends, int texts, int length,
+                       const sc_text_pack *want)
+{
+    sc_text_pack p;
+    const size_t bytes = (size_t)want->rows * sizeof(int32_t);
+    assert_int_equal(sc_text_pack_make(rows, ends, texts, length, &p), SC_OK);
+    assert_int_equal(p.texts, texts);
+    assert_int_equal(p.rows, want->rows);
+    assert_int_equal(p.shared, want->shared);
+    assert_int_equal(p.longest, want->longest);
+    assert_memory_equal(p.tokens, want->tokens, bytes);
+    assert_memory_equal(p.places, want->places, bytes);
+    assert_memory_equal(p.begins, want->begins, (size_t)(texts + 1) * sizeof(int32_t));
+    assert_memory_equal(p.end, want->end, (size_t)texts * sizeof(int32_t));
+    sc_text_pack_free(&p);
+}
+#define INTS(...) ((int32_t[]){__VA_ARGS__})
+static void test_packs(void **state)
+{
+    (void)state;
+    check_pack(INTS(9, 1, 2, 8, 9, 1, 8, 0, 9, 1, 3, 8), INTS(3, 2, 3), 3, 4,
+               &(sc_text_pack){.rows = 7,
+                               .shared = 2,
+                               .longest = 4,
+                               .tokens = INTS(9, 1, 2, 8, 8, 3, 8),
+                               .places = INTS(0, 1, 2, 3, 2, 2, 3),
+                               .begins = INTS(2, 4, 5, 7),
+                               .end = INTS(3, 4, 6)});
+    /* the same text twice: each keeps an end token; one text alone shares nothing */
+    check_pack(INTS(9, 8, 9, 8), INTS(1, 1), 2, 2,
+               &(sc_text_pack){.rows = 3,
+                               .shared = 1,
+                               .longest = 2,
+                               .tokens = INTS(9, 8, 8),
+                               .places = INTS(0, 1, 1),
+                               .begins = INTS(1, 2, 3),
+                               .end = INTS(1, 2)});
+    check_pack(INTS(9, 8), INTS(1), 1, 2,
+               &(sc_text_pack){.rows = 2,
+                               .longest = 2,
+                               .tokens = INTS(9, 8),
+                               .places = INTS(0, 1),
+                               .begins = INTS(0, 2),
+                               .end = INTS(1)});
+    /* no token in common; a text of one token */
+    check_pack(INTS(9, 8, 7, 0), INTS(1, 0), 2, 2,
+               &(sc_text_pack){.rows = 3,
+                               .longest = 2,
+                               .tokens = INTS(9, 8, 7),
+                               .places = INTS(0, 1, 0),
+                               .begins = INTS(0, 2, 3),
+                               .end = INTS(1, 2)});
 }
 
 static void resnet_equals_pytorch(void **state)
@@ -369,10 +432,15 @@ static void parameter_counts_are_true(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(names_equal_pytorch),       cmocka_unit_test(resnet_equals_pytorch),
-        cmocka_unit_test(convnext_equals_pytorch),   cmocka_unit_test(efficientnet_equals_pytorch),
-        cmocka_unit_test(starnet_equals_pytorch),    cmocka_unit_test(vit_and_bert_equal_pytorch),
-        cmocka_unit_test(wrong_names_are_refused),   cmocka_unit_test(small_images_are_refused),
+        cmocka_unit_test(test_packs),
+        cmocka_unit_test(names_equal_pytorch),
+        cmocka_unit_test(resnet_equals_pytorch),
+        cmocka_unit_test(convnext_equals_pytorch),
+        cmocka_unit_test(efficientnet_equals_pytorch),
+        cmocka_unit_test(starnet_equals_pytorch),
+        cmocka_unit_test(vit_and_bert_equal_pytorch),
+        cmocka_unit_test(wrong_names_are_refused),
+        cmocka_unit_test(small_images_are_refused),
         cmocka_unit_test(parameter_counts_are_true),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

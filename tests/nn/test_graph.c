@@ -157,7 +157,7 @@ static void test_text_ops(void **state)
     (void)state;
     sc_graph *g = sc_graph_new();
     sc_value tokens = sc_input(g, "t", SC_INT32, SC_ROWS_FIXED, SC_SHAPE(2, 9));
-    sc_embed(g, tokens, sc_weight(g, "table", SC_SHAPE(20, 4), zero, true),
+    sc_embed(g, tokens, (sc_value){-1}, sc_weight(g, "table", SC_SHAPE(20, 4), zero, true),
              sc_weight(g, "positions", SC_SHAPE(8, 4), zero, true), (sc_param){-1});
     expect(g, "embed|[2, 9]|'positions' [8, 4]");
     g = sc_graph_new();

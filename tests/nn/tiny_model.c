@@ -86,9 +86,9 @@ static sc_value text_tower(sc_graph *g, const tiny_options *o)
         sc_input(g, "tokens", SC_INT32, SC_ROWS_FIXED, SC_SHAPE(TINY_TEXTS, TINY_LENGTH));
     sc_value end = sc_input(g, "text_end", SC_INT32, SC_ROWS_FIXED, SC_SHAPE(TINY_TEXTS));
     sc_value class = sc_input(g, "text_class", SC_INT32, SC_ROWS_FIXED, SC_SHAPE(TINY_TEXTS));
-    sc_value x = sc_embed(g, tokens, matrix(g, "text.table", TINY_VOCABULARY, TINY_WIDTH, train),
-                          matrix(g, "text.positions", TINY_LENGTH + 2, TINY_WIDTH, train),
-                          (sc_param){-1});
+    sc_value x = sc_embed(
+        g, tokens, (sc_value){-1}, matrix(g, "text.table", TINY_VOCABULARY, TINY_WIDTH, train),
+        matrix(g, "text.positions", TINY_LENGTH + 2, TINY_WIDTH, train), (sc_param){-1});
     x = text_block(g, x, train);
     x = sc_layer_norm(g, x, vector(g, "text.ln_final.weight", TINY_WIDTH, train),
                       vector(g, "text.ln_final.bias", TINY_WIDTH, train), 1e-5);

@@ -3,7 +3,7 @@
     /opt/oracle/bin/python tests/oracle/tokens_golden.py tests/golden/tokens.golden
 
 Attention without a causal mask, with and without lengths; embed with a row of types; prepend; the first
-row. Format: ops_golden.py.
+row; causal texts packed without padding, what they begin with once. Format: ops_golden.py.
 """
 import sys
 
@@ -45,6 +45,33 @@ def rows():
     run("first", "select_row", {}, [randn(3, 4, 5)], [], lambda x, _: x[0][:, 0])
 
 
+def packed():
+    """The causal op on every text by itself, shared rows in front; a row's gradient is the sum over texts."""
+    for name, begins, width, heads in [("packed", [2, 5, 6, 10], 8, 2), ("packed_none_shared", [0, 3, 4, 9], 15, 3),
+                                       ("packed_one", [3, 7], 6, 1), ("packed_long", [70, 72, 74, 90], 4, 2)]:
+        shared, rows = begins[0], begins[-1]
+
+        def attention(x, _):
+            out = []
+            for a, b in zip(begins, begins[1:]):
+                text = torch.cat([x[0][:shared], x[0][a:b]])
+                q, k, v = text.view(-1, 3, heads, width // heads).permute(1, 2, 0, 3)
+                y = F.scaled_dot_product_attention(q[None], k[None], v[None], is_causal=True)[0]
+                y = y.transpose(0, 1).reshape(-1, width)
+                if not out:
+                    out.append(y[:shared])
+                out.append(y[shared:])
+            return torch.cat(out)
+        longest = shared + max(b - a for a, b in zip(begins, begins[1:]))
+        run(name, "attention", {"heads": heads, "shared": shared, "longest": longest},
+            [randn(rows, 3 * width, scale=1.5), i32(begins)], [], attention)
+    tokens, places = i32([1, 2, 8, 8, 0]), i32([0, 1, 2, 3, 2])
+    run("packed", "embed", {}, [tokens, places], [randn(9, 5), randn(6, 5)],
+        lambda x, p: p[0][x[0].long()] + p[1][x[1].long()])
+    run("packed", "select_row", {}, [randn(6, 5), i32([5, 0, 3])], [], lambda x, _: x[0][x[1].long()])
+
+
 attention()
 rows()
+packed()
 golden.write(sys.argv[1])

@@ -56,6 +56,20 @@ def step_fp32(b):
     return text, ratio >= 1.2, ratio >= 1.6
 
 
+# "an X-ray image of a {class_name} implant" with class names of three tokens
+PROMPTS = ("--length", 14, "--shared", 8)
+
+
+def prompts_bf16(b):
+    ratio, text = compare_steps(b, *PROMPTS)
+    return text, ratio >= 1.25, ratio >= 1.5
+
+
+def prompts_fp32(b):
+    ratio, text = compare_steps(b, *PROMPTS, "--precision", "fp32", steps=5)
+    return text, ratio >= 1.2, ratio >= 1.6
+
+
 def step_old(b):
     options = ("--style", "old", "--precision", "fp32", "--steps", 1 if b.quick else 2)
     theirs = figure(python("step_torch.py", *options), STEP)
@@ -193,6 +207,8 @@ ROWS = [
     ("step", "step, bf16, against best-tuned PyTorch", ">= 1.25x", ">= 1.5x", step_bf16),
     ("old", "step against the old script's step", ">= 10x", ">= 14x", step_old),
     ("fp32", "step, fp32, against best-tuned fp32 PyTorch", ">= 1.2x", ">= 1.6x", step_fp32),
+    ("prompts", "step, bf16, nine prompts of the guide's template", ">= 1.25x", ">= 1.5x", prompts_bf16),
+    ("prompts_fp32", "step, fp32, nine prompts of the guide's template", ">= 1.2x", ">= 1.6x", prompts_fp32),
     ("epoch", "whole epoch from 1000 px JPEG (packed before) against DataLoader + torchvision + tuned step", ">= 1.6x",
      ">= 1.9x", epoch),
     ("convolutions", "convolutions' share of the measured bf16 peak, FLOP of direct convolutions", ">= 82 %",

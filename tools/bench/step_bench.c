@@ -2,11 +2,12 @@
  * random pixels and tokens, and where its time goes.
  *
  *   step_bench [--image resnet18] [--text clip:ViT-B/32] [--batch 32] [--size 224] [--texts 9]
- *              [--length 20] [--vocabulary 49408] [--threads 2] [--steps 15] [--precision
- * bf16|fp32]
+ *              [--length 20] [--shared 0] [--vocabulary 49408] [--threads 2] [--steps 15]
+ * [--precision bf16|fp32]
  *              [--profile N] [--processor-time 0|1]
  *
- * Prints the median, the least and the memory; --profile N also the N most expensive nodes.
+ * The texts have --length tokens, of which they begin with --shared in common. Prints the median,
+ * the least and the memory; --profile N also the N most expensive nodes.
  * --processor-time 1 counts the first thread's processor time: for --threads 1 on a busy machine.
  */
 #include "options.h"
@@ -20,25 +21,33 @@
 
 typedef struct options {
     const char *image, *text, *precision;
-    int batch, size, texts, length, vocabulary, threads, steps, profile, processor_time;
+    int batch, size, texts, length, shared, vocabulary, threads, steps, profile, processor_time;
 } options;
 
 static int read_options(int argc, char **argv, options *o)
 {
-    *o = (options){"resnet18", "clip:ViT-B/32", "bf16", 32, 224, 9, 20, 49408, 2, 15, 0, 0};
+    *o = (options){"resnet18", "clip:ViT-B/32", "bf16", 32, 224, 9, 20, 0, 49408, 2, 15, 0, 0};
     const bench_option table[] = {
-        {"--image", &o->image, NULL},         {"--text", &o->text, NULL},
-        {"--precision", &o->precision, NULL}, {"--batch", NULL, &o->batch},
-        {"--size", NULL, &o->size},           {"--texts", NULL, &o->texts},
-        {"--length", NULL, &o->length},       {"--vocabulary", NULL, &o->vocabulary},
-        {"--threads", NULL, &o->threads},     {"--steps", NULL, &o->steps},
-        {"--profile", NULL, &o->profile},     {"--processor-time", NULL, &o->processor_time},
+        {"--image", &o->image, NULL},
+        {"--text", &o->text, NULL},
+        {"--precision", &o->precision, NULL},
+        {"--batch", NULL, &o->batch},
+        {"--size", NULL, &o->size},
+        {"--texts", NULL, &o->texts},
+        {"--length", NULL, &o->length},
+        {"--vocabulary", NULL, &o->vocabulary},
+        {"--shared", NULL, &o->shared},
+        {"--threads", NULL, &o->threads},
+        {"--steps", NULL, &o->steps},
+        {"--profile", NULL, &o->profile},
+        {"--processor-time", NULL, &o->processor_time},
     };
     if (bench_read_options("step_bench", argc, argv, table, sizeof table / sizeof *table) != 0)
         return 1;
-    if (o->steps < 1 || o->batch < 1 || o->texts < 1 || o->length < 2 || o->threads < 1) {
-        fprintf(stderr,
-                "step_bench: --steps, --batch, --texts and --threads from 1, --length from 2\n");
+    if (o->steps < 1 || o->batch < 1 || o->texts < 1 || o->length < 2 || o->threads < 1 ||
+        o->shared >= o->length) {
+        fprintf(stderr, "step_bench: --steps, --batch, --texts and --threads from 1, --length "
+                        "from 2 and above --shared\n");
         return 1;
     }
     return 0;
@@ -52,31 +61,44 @@ typedef struct bench {
     sc_program *program;
     sc_comm *comm;
     sc_profile *profile; /* NULL without --profile */
+    int32_t *tokens, *end;
+    sc_text_pack pack;
 } bench;
 
-static sc_status fill_inputs(bench *b)
+static sc_status make_texts(bench *b)
+{
+    const options *o = &b->o;
+    b->tokens = sc_alloc((size_t)(o->texts * o->length), sizeof *b->tokens);
+    b->end = sc_alloc((size_t)o->texts, sizeof *b->end);
+    if (!b->tokens || !b->end)
+        return SC_ENOMEM;
+    uint32_t s = 2;
+    for (int i = 0; i < o->texts * o->length; i++)
+        b->tokens[i] = i >= o->length && i % o->length < o->shared
+                           ? b->tokens[i - o->length]
+                           : (int32_t)((s = s * 1664525u + 1013904223u) >> 8) % o->vocabulary;
+    for (int i = 0; i < o->texts; i++)
+        b->end[i] = o->length - 1;
+    return sc_text_pack_make(b->tokens, b->end, o->texts, o->length, &b->pack);
+}
+
+static sc_status fill_inputs(bench *b, const sc_model_spec *spec)
 {
     const options *o = &b->o;
     size_t pixels = (size_t)o->batch * (size_t)o->size * (size_t)o->size * 3;
     uint8_t *images = sc_alloc(pixels, 1);
     sc_augment *draws = sc_alloc((size_t)o->batch, sizeof *draws);
-    int32_t *tokens = sc_alloc((size_t)(o->texts * o->length), sizeof *tokens);
     int32_t *small = sc_alloc((size_t)(o->texts + o->batch), sizeof *small);
     float *weights = sc_alloc((size_t)o->texts, sizeof *weights);
     sc_status status = SC_ENOMEM;
-    if (!images || !draws || !tokens || !small || !weights)
+    if (!images || !draws || !small || !weights)
         goto done;
     uint32_t s = 1;
     for (size_t i = 0; i < pixels; i++)
         images[i] = (uint8_t)((s = s * 1664525u + 1013904223u) >> 24);
-    for (int i = 0; i < o->texts * o->length; i++)
-        tokens[i] = (int32_t)((s = s * 1664525u + 1013904223u) >> 8) % o->vocabulary;
     SC_TRY_GOTO(sc_program_write(b->program, "images", images));
     SC_TRY_GOTO(sc_program_write(b->program, "draws", draws));
-    SC_TRY_GOTO(sc_program_write(b->program, "tokens", tokens));
-    for (int i = 0; i < o->texts; i++)
-        small[i] = o->length - 1;
-    SC_TRY_GOTO(sc_program_write(b->program, "text_end", small));
+    SC_TRY_GOTO(sc_model_write_texts(b->program, spec, b->tokens, b->end));
     for (int i = 0; i < o->texts; i++)
         small[i] = i;
     SC_TRY_GOTO(sc_program_write(b->program, "text_class", small));
@@ -89,7 +111,6 @@ static sc_status fill_inputs(bench *b)
 done:
     free(images);
     free(draws);
-    free(tokens);
     free(small);
     free(weights);
     return status;
@@ -101,6 +122,7 @@ static sc_status build(bench *b)
     sc_device_options device = {o->threads,
                                 strcmp(o->precision, "fp32") == 0 ? SC_FP32 : SC_BF16_MIXED, NULL};
     SC_TRY(sc_backend_cpu()->open(&device, &b->d));
+    SC_TRY(make_texts(b));
     sc_model_spec spec = {
         .image_encoder = o->image,
         .text_encoder = o->text,
@@ -112,6 +134,7 @@ static sc_status build(bench *b)
         .classes = o->texts,
         .texts = o->texts,
         .text_length = o->length,
+        .pack = &b->pack,
         .temperature = 0.07,
         .loss = {.superclip = true, .class_weight = 1, .contrastive_weight = 1, .tau0 = 0.07}};
     sc_model_io io = {false, false};
@@ -127,7 +150,7 @@ static sc_status build(bench *b)
     int64_t rows = o->batch;
     sc_program_desc desc = {.graph = b->g, .rows_local = rows, .rows = &rows, .training = true};
     SC_TRY(sc_programs_compile(b->d, b->p, comm, &desc, 1, &b->program));
-    return fill_inputs(b);
+    return fill_inputs(b, &spec);
 }
 
 static double now(const bench *b)
@@ -236,6 +259,9 @@ int main(int argc, char **argv)
     sc_params_free(b.p);
     sc_profile_close(b.profile);
     sc_graph_free(b.g);
+    sc_text_pack_free(&b.pack);
+    free(b.tokens);
+    free(b.end);
     if (b.comm)
         b.comm->free(b.comm);
     if (b.d)

@@ -133,6 +133,7 @@ def make_step(o):
     if not old and o.layout == "channels_last":
         m, x = m.to(memory_format=torch.channels_last), x.to(memory_format=torch.channels_last)
     tokens = torch.randint(0, o.vocabulary, (o.texts, length))
+    tokens[:, :o.shared] = tokens[:1, :o.shared]
     end = torch.full((o.texts,), o.length - 1)
     labels = torch.arange(o.batch) % o.texts
     adamw = torch.optim.AdamW(m.parameters(), lr=1e-4, weight_decay=0.01, **({} if old else {"fused": True}))
@@ -160,7 +161,7 @@ def main():
                          ("layout", ["channels_last", "contiguous"])]:
         p.add_argument("--" + name, choices=values, default=values[0])
     p.add_argument("--image", default="resnet18")
-    for name, value in [("batch", 32), ("size", 224), ("texts", 9), ("length", 20),
+    for name, value in [("batch", 32), ("size", 224), ("texts", 9), ("length", 20), ("shared", 0),
                         ("vocabulary", 49408), ("threads", 2), ("steps", 15),
                         ("processor-time", 0), ("compile", 0), ("flush", 0)]:
         p.add_argument("--" + name, type=int, default=value)

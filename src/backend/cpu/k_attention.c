@@ -12,6 +12,7 @@
 
 typedef struct head {
     int64_t l, d, dp, lp; /* l: positions that count */
+    int64_t shared;       /* the first of them, whose queries are somebody else's */
     float scale;
     bool causal;
     float *q, *k, *v, *dy, *dk, *dv; /* [l][dp]; forward keeps y in dy */
@@ -26,9 +27,14 @@ static int64_t attention_floats(int64_t length, int64_t head_width)
     return 6 * length * dp + 2 * head_width * lp + 2 * BLOCK * lp + BLOCK * dp;
 }
 
+static int64_t attention_owed(int64_t shared, int64_t head_width)
+{
+    return 2 * shared * ROUND(head_width);
+}
+
 static head carve(const cpu_attention *a)
 {
-    head h = {.l = a->valid, .d = a->width / a->heads, .causal = a->causal};
+    head h = {.l = a->valid, .shared = a->shared, .d = a->width / a->heads, .causal = a->causal};
     h.dp = ROUND(h.d);
     h.lp = ROUND(h.l);
     h.scale = 1.0f / sqrtf((float)h.d);
@@ -44,18 +50,19 @@ static head carve(const cpu_attention *a)
     return h;
 }
 
-/* rows[i][dp] = x[(from + i) * stride + at + c], padding 0 */
-INLINE void take_rows(float *rows, const head *h, const void *x, int64_t at, int64_t stride,
-                      bool bf)
+/* rows[from + i][dp] = x[i * stride + at + c], padding 0 */
+INLINE void take_rows(float *rows, const head *h, int64_t from, int64_t n, const void *x,
+                      int64_t at, int64_t stride, bool bf)
 {
-    for (int64_t i = 0; i < h->l; i++)
+    rows += from * h->dp;
+    for (int64_t i = 0; i < n; i++)
         for (int64_t c = 0; c < h->dp; c += VL) {
             int64_t e = at + i * stride + c;
             vf v = c + VL <= h->d ? load(x, e, bf) : load_part(x, e, (int)(h->d - c), bf);
             store(rows, i * h->dp + c, v, false);
         }
 }
-/* n rows back to x from position `from` on. */
+/* n rows back to x from its row `from` on. */
 INLINE void give_rows(void *x, const head *h, const float *rows, int64_t from, int64_t n,
                       int64_t at, int64_t stride, bool bf, bool add)
 {
@@ -244,19 +251,28 @@ static void mix_back(const head *h, float *out, const float *weights, const floa
                            .add = true});
 }
 
+/* Queries of the own rows, keys and values of all. */
+static void take_text(const head *h, const cpu_attention *a, int64_t at)
+{
+    float *const rows[] = {h->q, h->k, h->v};
+    for (int part = 0; part < 3; part++) {
+        if (part > 0)
+            take_rows(rows[part], h, 0, h->shared, a->before[part], at, a->stride, a->bf_x);
+        take_rows(rows[part], h, h->shared, h->l - h->shared, a->x[part], at, a->stride, a->bf_x);
+    }
+    transpose(h->kt, h->k, h);
+}
+
 static void attention(const cpu_attention *a, int head_index)
 {
     head h = carve(a);
     const int64_t at = head_index * h.d;
-    take_rows(h.q, &h, a->x[0], at, a->stride, a->bf_x);
-    take_rows(h.k, &h, a->x[1], at, a->stride, a->bf_x);
-    take_rows(h.v, &h, a->x[2], at, a->stride, a->bf_x);
-    transpose(h.kt, h.k, &h);
-    for (int64_t from = 0; from < h.l; from += BLOCK) {
+    take_text(&h, a, at);
+    for (int64_t from = h.shared; from < h.l; from += BLOCK) {
         const int64_t n = h.l - from < BLOCK ? h.l - from : BLOCK;
         probabilities(&h, from, n);
         mix(&h, h.dy, h.p, h.v, n, reach(&h, from, n));
-        give_rows(a->y, &h, h.dy, from, n, at, a->width, a->bf_y, false);
+        give_rows(a->y, &h, h.dy, from - h.shared, n, at, a->width, a->bf_y, false);
     }
     give_zeros(a->y, &h, a->length, at, a->width, a->bf_y);
 }
@@ -265,14 +281,14 @@ static void attention_back(const cpu_attention *a, int head_index)
 {
     head h = carve(a);
     const int64_t at = head_index * h.d;
-    take_rows(h.q, &h, a->x[0], at, a->stride, a->bf_x);
-    take_rows(h.k, &h, a->x[1], at, a->stride, a->bf_x);
-    take_rows(h.v, &h, a->x[2], at, a->stride, a->bf_x);
-    take_rows(h.dy, &h, a->dy, at, a->width, a->bf_y);
-    transpose(h.kt, h.k, &h);
+    take_text(&h, a, at);
+    take_rows(h.dy, &h, h.shared, h.l - h.shared, a->dy, at, a->width, a->bf_y);
     transpose(h.vt, h.v, &h);
-    memset(h.dk, 0, (size_t)(2 * h.l * h.dp) * sizeof(float)); /* and dv behind it */
-    for (int64_t from = 0; from < h.l; from += BLOCK) {
+    if (a->owed && h.shared == 0)
+        memcpy(h.dk, a->owed, (size_t)(2 * h.l * h.dp) * sizeof(float));
+    else
+        memset(h.dk, 0, (size_t)(2 * h.l * h.dp) * sizeof(float)); /* and dv behind it */
+    for (int64_t from = h.shared; from < h.l; from += BLOCK) {
         const int64_t n = h.l - from < BLOCK ? h.l - from : BLOCK, keys = reach(&h, from, n);
         probabilities(&h, from, n);
         score_gradients(&h, from, n);
@@ -280,13 +296,17 @@ static void attention_back(const cpu_attention *a, int head_index)
         mix_back(&h, h.dk, h.ds, h.q + from * h.dp, n, keys);
         if (a->dx[0]) {
             mix(&h, h.dq, h.ds, h.k, n, keys);
-            give_rows(a->dx[0], &h, h.dq, from, n, at, a->stride, a->bf_x, a->add[0]);
+            give_rows(a->dx[0], &h, h.dq, from - h.shared, n, at, a->stride, a->bf_x, a->add[0]);
         }
     }
     const float *const rows[] = {NULL, h.dk, h.dv};
+    for (int part = 1; part < 3; part++)
+        for (int64_t e = 0; e < h.shared * h.dp; e++)
+            a->owed[(part - 1) * h.shared * h.dp + e] += rows[part][e];
     for (int part = 0; part < 3; part++) {
         if (a->dx[part] && part > 0)
-            give_rows(a->dx[part], &h, rows[part], 0, h.l, at, a->stride, a->bf_x, a->add[part]);
+            give_rows(a->dx[part], &h, rows[part] + h.shared * h.dp, 0, h.l - h.shared, at,
+                      a->stride, a->bf_x, a->add[part]);
         if (a->dx[part] && !a->add[part])
             give_zeros(a->dx[part], &h, a->length, at, a->stride, a->bf_x);
     }
@@ -295,6 +315,7 @@ static void attention_back(const cpu_attention *a, int head_index)
 void KERNEL(fill_attention)(cpu_kernels *k)
 {
     k->attention_floats = attention_floats;
+    k->attention_owed = attention_owed;
     k->attention = attention;
     k->attention_back = attention_back;
 }

@@ -47,11 +47,18 @@ typedef struct cpu_pool {
     bool bf;
 } cpu_pool;
 
-/* One text: parts 0 to 2 are q, k, v, whose rows lie `stride` elements apart. */
+/* One text: parts 0 to 2 are q, k, v, whose rows lie `stride` elements apart. Of a packed text x,
+ * dx, y and dy are its own rows, and `before` the k and v of the `shared` rows that stand before
+ * them: they are seen, not computed. What they are owed in backward is added to `owed`, dk
+ * [shared][dp] and dv behind it; the shared rows' own run (shared = 0) begins with what is there.
+ */
 typedef struct cpu_attention {
     const void *x[3], *dy;
     void *y, *dx[3];       /* dx[i] NULL: not wanted */
-    int64_t length, valid; /* positions, those that count */
+    const void *before[3]; /* [0] is not read */
+    float *owed;           /* NULL: nothing is shared */
+    int64_t shared;
+    int64_t length, valid; /* positions, those that count; shared ones included */
     int64_t width, stride;
     int heads;
     bool causal, bf_x, bf_y, add[3];
@@ -175,6 +182,7 @@ typedef struct cpu_kernels {
                               float norm, int64_t width);
 
     int64_t (*attention_floats)(int64_t length, int64_t head_width);
+    int64_t (*attention_owed)(int64_t shared, int64_t head_width); /* floats */
     void (*attention)(const cpu_attention *a, int head);
     void (*attention_back)(const cpu_attention *a, int head);
 
@@ -200,7 +208,7 @@ typedef struct cpu_kernels {
     void (*decay)(float *p, int64_t count, const float c[8]);
     bool (*all_zero)(const float *p, int64_t count);
 
-    const struct cpu_wino_kernels *wino; /* winograd.h; NULL without bfloat16 instructions */
+    const struct cpu_wino_kernels *wino;   /* winograd.h; NULL without bfloat16 instructions */
     const struct cpu_wgrad_kernels *wgrad; /* wgrad.h; NULL without AVX-512 */
     const struct cpu_direct_kernels *direct; /* direct.h; the same */
 

@@ -11,24 +11,34 @@ static inline char *offset(const void *p, int64_t i, bool bf)
 }
 
 /* ---- embed ---- */
+/* The position of token i: its column, or what input 1 says. */
+static int64_t position_of(const sc_op_node *n, int64_t i)
+{
+    return n->n_in > 1 ? ((const int32_t *)n->in[1].data)[i] : i % n->in[0].desc.shape.d[1];
+}
 static sc_status embed_forward(cpu_device *d, const sc_op_node *n, void *state)
 {
     (void)state;
     const int32_t *tokens = n->in[0].data;
-    const int64_t texts = n->in[0].desc.shape.d[0], length = n->in[0].desc.shape.d[1],
-                  width = cpu_width(&n->out[0].desc), vocabulary = n->params[0].desc.shape.d[0];
+    const int64_t count = sc_shape_count(&n->in[0].desc.shape), width = cpu_width(&n->out[0].desc),
+                  vocabulary = n->params[0].desc.shape.d[0], context = n->params[1].desc.shape.d[0];
     const bool yb = cpu_bf16(d, &n->out[0].desc);
     const float *table = n->params[0].value, *positions = n->params[1].value,
                 *types = n->n_params > 2 ? n->params[2].value : NULL;
-    for (int64_t i = 0; i < texts * length; i++)
+    for (int64_t i = 0; i < count; i++) {
+        const int64_t place = position_of(n, i);
         if (tokens[i] < 0 || tokens[i] >= vocabulary)
             return sc_fail(SC_EINTERNAL, "cpu: embed: token id %d in a vocabulary of %lld",
                            tokens[i], (long long)vocabulary);
+        if (place < 0 || place >= context)
+            return sc_fail(SC_EINTERNAL, "cpu: embed: position %lld of %lld", (long long)place,
+                           (long long)context);
+    }
 #pragma omp parallel for schedule(static)
-    for (int64_t i = 0; i < texts * length; i++) {
+    for (int64_t i = 0; i < count; i++) {
         void *y = offset(n->out[0].data, i * width, yb);
-        d->k.add(y, yb, table + tokens[i] * width, false, positions + i % length * width, false,
-                 width);
+        d->k.add(y, yb, table + tokens[i] * width, false, positions + position_of(n, i) * width,
+                 false, width);
         if (types)
             d->k.convert(y, yb, types, false, width, true);
     }
@@ -39,8 +49,8 @@ static sc_status embed_forward(cpu_device *d, const sc_op_node *n, void *state)
 static void sum_columns(const cpu_device *d, const sc_op_node *n, float *table)
 {
     const int32_t *tokens = n->in[0].data;
-    const int64_t texts = n->in[0].desc.shape.d[0], length = n->in[0].desc.shape.d[1],
-                  width = cpu_width(&n->out[0].desc), grain = 64;
+    const int64_t count = sc_shape_count(&n->in[0].desc.shape), width = cpu_width(&n->out[0].desc),
+                  grain = 64;
     const bool yb = cpu_bf16(d, &n->out[0].desc);
     float *positions = n->params[1].grad, *types = n->n_params > 2 ? n->params[2].grad : NULL;
     for (int i = table ? 0 : 1; i < n->n_params; i++)
@@ -50,12 +60,12 @@ static void sum_columns(const cpu_device *d, const sc_op_node *n, float *table)
 #pragma omp parallel for schedule(static)
     for (int64_t c = 0; c < width; c += grain) {
         int64_t part = width - c < grain ? width - c : grain;
-        for (int64_t i = 0; i < texts * length; i++) {
+        for (int64_t i = 0; i < count; i++) {
             const void *dy = offset(n->out[0].grad, i * width + c, yb);
             if (table)
                 d->k.convert(table + tokens[i] * width + c, false, dy, yb, part, true);
             if (positions)
-                d->k.convert(positions + i % length * width + c, false, dy, yb, part, true);
+                d->k.convert(positions + position_of(n, i) * width + c, false, dy, yb, part, true);
             if (types)
                 d->k.convert(types + c, false, dy, yb, part, true);
         }
@@ -168,33 +178,43 @@ static int32_t row_of(const sc_op_node *n, int64_t text)
 {
     return n->n_in > 1 ? ((const int32_t *)n->in[1].data)[text] : 0;
 }
+/* Rows that a text may choose from, and how far its first is from the text before. */
+typedef struct choice {
+    int64_t texts, rows, step;
+} choice;
+static choice choice_of(const sc_op_node *n)
+{
+    const sc_shape *x = &n->in[0].desc.shape;
+    const int64_t texts = n->out[0].desc.shape.d[0];
+    return x->n == 2 ? (choice){texts, x->d[0], 0} : (choice){texts, x->d[1], x->d[1]};
+}
 static sc_status select_forward(cpu_device *d, const sc_op_node *n, void *state)
 {
     (void)state;
-    const int64_t texts = n->in[0].desc.shape.d[0], length = n->in[0].desc.shape.d[1],
-                  width = cpu_width(&n->in[0].desc);
+    const choice c = choice_of(n);
+    const int64_t width = cpu_width(&n->in[0].desc);
     const bool xb = cpu_bf16(d, &n->in[0].desc), yb = cpu_bf16(d, &n->out[0].desc);
-    for (int64_t t = 0; t < texts; t++) {
+    for (int64_t t = 0; t < c.texts; t++) {
         const int32_t row = row_of(n, t);
-        if (row < 0 || row >= length)
-            return sc_fail(SC_EINTERNAL, "cpu: select_row: row %d of %lld", row, (long long)length);
+        if (row < 0 || row >= c.rows)
+            return sc_fail(SC_EINTERNAL, "cpu: select_row: row %d of %lld", row, (long long)c.rows);
         d->k.convert(offset(n->out[0].data, t * width, yb), yb,
-                     offset(n->in[0].data, (t * length + row) * width, xb), xb, width, false);
+                     offset(n->in[0].data, (t * c.step + row) * width, xb), xb, width, false);
     }
     return SC_OK;
 }
 static sc_status select_backward(cpu_device *d, const sc_op_node *n, void *state)
 {
     (void)state;
-    const int64_t texts = n->in[0].desc.shape.d[0], length = n->in[0].desc.shape.d[1],
-                  width = cpu_width(&n->in[0].desc);
+    const choice c = choice_of(n);
+    const int64_t width = cpu_width(&n->in[0].desc);
     const bool xb = cpu_bf16(d, &n->in[0].desc), yb = cpu_bf16(d, &n->out[0].desc);
     if (!n->in[0].grad)
         return SC_OK;
     if (!n->in[0].accumulate)
         cpu_zero(n->in[0].grad, (size_t)cpu_count(&n->in[0].desc) * (xb ? 2 : 4));
-    for (int64_t t = 0; t < texts; t++)
-        d->k.convert(offset(n->in[0].grad, (t * length + row_of(n, t)) * width, xb), xb,
+    for (int64_t t = 0; t < c.texts; t++)
+        d->k.convert(offset(n->in[0].grad, (t * c.step + row_of(n, t)) * width, xb), xb,
                      offset(n->out[0].grad, t * width, yb), yb, width, true);
     return SC_OK;
 }

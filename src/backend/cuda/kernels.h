@@ -148,15 +148,16 @@ int sc_cuda_column_sum(void *stream, sc_cuda_in x, float *out, int64_t rows, int
 size_t sc_cuda_column_parts(int64_t rows, int width, int sums);
 
 /* ---- text.cu ---- */
-/* types: a row added everywhere, or NULL */
-int sc_cuda_embed(void *stream, const int32_t *tokens, const float *table, const float *positions,
-                  const float *types, float *y, int64_t texts, int length, int width,
-                  int vocabulary, int *fault);
+/* tokens [texts][length]; places: the position of each, NULL: its column. types: a row added
+ * everywhere, or NULL */
+int sc_cuda_embed(void *stream, const int32_t *tokens, const int32_t *places, const float *table,
+                  const float *positions, const float *types, float *y, int64_t texts, int length,
+                  int width, int vocabulary, int context, int *fault);
 /* Adds to dtable's rows, which the caller zeroed; overwrites dpositions [context][width]. NULL: not
  * wanted. */
-int sc_cuda_embed_back(void *stream, const int32_t *tokens, const float *dy, float *dtable,
-                       float *dpositions, int64_t texts, int length, int width, int vocabulary,
-                       int context);
+int sc_cuda_embed_back(void *stream, const int32_t *tokens, const int32_t *places, const float *dy,
+                       float *dtable, float *dpositions, int64_t texts, int length, int width,
+                       int vocabulary, int context);
 /* x [texts][length][step], of which `width` numbers count; y, dy [texts][length + 1][width]. What
  * is behind the width of dx gets 0; dx.p, dfirst, dpositions may be NULL. */
 int sc_cuda_prepend(void *stream, sc_cuda_in x, const float *first, const float *positions,
@@ -166,6 +167,11 @@ int sc_cuda_prepend_back(void *stream, const float *dy, sc_cuda_out dx, float *d
 /* index NULL: row 0 of every text */
 int sc_cuda_select_row(void *stream, sc_cuda_in x, const int32_t *index, sc_cuda_out y,
                        int64_t texts, int length, int width, int *fault);
+/* y[t] = x[index[t]]; rows may be chosen more than once */
+int sc_cuda_pick_rows(void *stream, sc_cuda_in x, const int32_t *index, sc_cuda_out y,
+                      int64_t texts, int64_t rows, int width, int *fault);
+int sc_cuda_pick_rows_back(void *stream, sc_cuda_in dy, const int32_t *index, sc_cuda_out dx,
+                           int64_t texts, int64_t rows, int width);
 int sc_cuda_select_row_back(void *stream, sc_cuda_in dy, const int32_t *index, sc_cuda_out dx,
                             int64_t texts, int length, int width);
 
@@ -179,16 +185,26 @@ int sc_cuda_group_mean(void *stream, sc_cuda_in x, const int32_t *group, float *
 int sc_cuda_group_mean_back(void *stream, const float *dy, const int32_t *group, sc_cuda_out dx,
                             int64_t rows, int64_t groups, int width);
 
-/* ---- attention.cu: causal, qkv [T][L][3 W]; lse [T][heads][L] is kept for backward ---- */
+/* ---- attention.cu: causal, qkv [T][L][3 W] or [rows][3 W] of packed texts (backend.h) ---- */
 typedef struct sc_cuda_attention {
     int64_t texts;
     int length, width, heads; /* length <= SC_CUDA_MAX_LENGTH, width / heads <= SC_CUDA_MAX_HEAD */
+    const int32_t *begins;    /* [texts + 1], packed texts of up to `length` rows; or NULL */
+    int64_t rows;             /* packed: of all texts */
+    int shared;               /* packed: rows that all begin with */
+    float *lse;  /* sc_cuda_attention_texts() * heads * length floats, kept for backward */
+    float *owed; /* backward with shared > 0: sc_cuda_attention_texts() * shared * 2 width floats */
+    int *fault;  /* 1 + the first packed text that is not where it should be */
 } sc_cuda_attention;
 enum { SC_CUDA_MAX_LENGTH = 96, SC_CUDA_MAX_HEAD = 128 };
-int sc_cuda_attention_run(void *stream, const sc_cuda_attention *a, sc_cuda_in qkv, sc_cuda_out y,
-                          float *lse);
+/* Texts, and one more for the rows that packed texts share. */
+static inline int64_t sc_cuda_attention_texts(const sc_cuda_attention *a)
+{
+    return a->texts + (a->shared > 0);
+}
+int sc_cuda_attention_run(void *stream, const sc_cuda_attention *a, sc_cuda_in qkv, sc_cuda_out y);
 int sc_cuda_attention_back(void *stream, const sc_cuda_attention *a, sc_cuda_in qkv, sc_cuda_in dy,
-                           const float *lse, sc_cuda_out dqkv);
+                           sc_cuda_out dqkv);
 
 /* ---- attention_full.cu: every position that counts sees all that count; any length ----
  * q, k, v, y and their gradients [T][L][W]; width / heads <= SC_CUDA_MAX_HEAD */

@@ -1,14 +1,22 @@
 /* Ops of token sequences and the loss: embed, prepend, select_row, attention, superclip_loss. */
 #include "cuda.h"
 
-/* ---- embed ---- */
+/* ---- embed: packed tokens are rows of one ---- */
+static const int32_t *places_of(const sc_op_node *n)
+{
+    return n->n_in > 1 ? n->in[1].data : NULL;
+}
+static int columns_of(const sc_op_node *n)
+{
+    return n->n_in > 1 ? 1 : (int)n->in[0].desc.shape.d[1];
+}
 static sc_status embed_forward(cuda_device *d, const sc_op_node *n)
 {
-    return cuda_check(sc_cuda_embed(d->stream, n->in[0].data, n->params[0].value,
+    return cuda_check(sc_cuda_embed(d->stream, n->in[0].data, places_of(n), n->params[0].value,
                                     n->params[1].value, n->n_params > 2 ? n->params[2].value : NULL,
-                                    n->out[0].data, n->in[0].desc.shape.d[0],
-                                    (int)n->in[0].desc.shape.d[1], cuda_width(&n->out[0].desc),
-                                    (int)n->params[0].desc.shape.d[0], &d->faults[FAULT_EMBED]),
+                                    n->out[0].data, n->in[0].desc.shape.d[0], columns_of(n),
+                                    cuda_width(&n->out[0].desc), (int)n->params[0].desc.shape.d[0],
+                                    (int)n->params[1].desc.shape.d[0], &d->faults[FAULT_EMBED]),
                       "embed");
 }
 static sc_status embed_memory(cuda_device *d, const sc_op_node *n, size_t *saved, size_t *scratch)
@@ -41,9 +49,9 @@ static sc_status embed_backward(cuda_device *d, const sc_op_node *n)
                  "embed");
     if (n->n_params > 2)
         SC_TRY(types_backward(d, n));
-    return cuda_check(sc_cuda_embed_back(d->stream, n->in[0].data, n->out[0].grad, table->grad,
-                                         n->params[1].grad, n->in[0].desc.shape.d[0],
-                                         (int)n->in[0].desc.shape.d[1], cuda_width(&n->out[0].desc),
+    return cuda_check(sc_cuda_embed_back(d->stream, n->in[0].data, places_of(n), n->out[0].grad,
+                                         table->grad, n->params[1].grad, n->in[0].desc.shape.d[0],
+                                         columns_of(n), cuda_width(&n->out[0].desc),
                                          (int)table->desc.shape.d[0],
                                          (int)n->params[1].desc.shape.d[0]),
                       "embed");
@@ -87,6 +95,11 @@ static const int32_t *select_index(const sc_op_node *n)
 static sc_status select_forward(cuda_device *d, const sc_op_node *n)
 {
     const int64_t *x = n->in[0].desc.shape.d;
+    if (n->in[0].desc.shape.n == 2)
+        return cuda_check(sc_cuda_pick_rows(d->stream, cuda_in(d, &n->in[0]), select_index(n),
+                                            cuda_out(d, &n->out[0]), n->out[0].desc.shape.d[0],
+                                            x[0], (int)x[1], &d->faults[FAULT_SELECT]),
+                          "select_row");
     return cuda_check(sc_cuda_select_row(d->stream, cuda_in(d, &n->in[0]), select_index(n),
                                          cuda_out(d, &n->out[0]), x[0], (int)x[1], (int)x[2],
                                          &d->faults[FAULT_SELECT]),
@@ -97,6 +110,11 @@ static sc_status select_backward(cuda_device *d, const sc_op_node *n)
     const int64_t *x = n->in[0].desc.shape.d;
     if (n->in[0].grad == NULL)
         return SC_OK;
+    if (n->in[0].desc.shape.n == 2)
+        return cuda_check(sc_cuda_pick_rows_back(d->stream, cuda_grad_in(d, &n->out[0]),
+                                                 select_index(n), cuda_grad_out(d, &n->in[0]),
+                                                 n->out[0].desc.shape.d[0], x[0], (int)x[1]),
+                          "select_row");
     return cuda_check(sc_cuda_select_row_back(d->stream, cuda_grad_in(d, &n->out[0]),
                                               select_index(n), cuda_grad_out(d, &n->in[0]), x[0],
                                               (int)x[1], (int)x[2]),
@@ -105,15 +123,29 @@ static sc_status select_backward(cuda_device *d, const sc_op_node *n)
 const cuda_op cuda_op_select_row = {NULL, select_forward, select_backward, NULL};
 
 /* ---- attention: saved = log-sum-exps [T][heads][L]; causal over one input, else over all ---- */
-static size_t attention_bytes(const sc_op_node *n)
+static bool causal(const sc_op_node *n)
+{
+    return n->n_in < 3;
+}
+static sc_cuda_attention causal_of(const cuda_device *d, const sc_op_node *n)
+{
+    const int64_t *y = n->out[0].desc.shape.d;
+    const bool packed = n->n_in == 2;
+    return (sc_cuda_attention){.texts = packed ? n->in[1].desc.shape.d[0] - 1 : y[0],
+                               .length = packed ? n->attrs.longest : (int)y[1],
+                               .width = cuda_width(&n->out[0].desc),
+                               .heads = n->attrs.heads,
+                               .begins = packed ? n->in[1].data : NULL,
+                               .rows = y[0],
+                               .shared = packed ? n->attrs.shared : 0,
+                               .lse = n->saved,
+                               .owed = n->scratch,
+                               .fault = &d->faults[FAULT_ATTENTION]};
+}
+static size_t full_bytes(const sc_op_node *n)
 {
     const int64_t *y = n->out[0].desc.shape.d;
     return (size_t)(y[0] * n->attrs.heads * y[1]) * sizeof(float);
-}
-static sc_cuda_attention causal_of(const sc_op_node *n)
-{
-    const int64_t *y = n->out[0].desc.shape.d;
-    return (sc_cuda_attention){y[0], (int)y[1], (int)y[2], n->attrs.heads};
 }
 static sc_cuda_full_attention full_of(const cuda_device *d, const sc_op_node *n)
 {
@@ -132,30 +164,34 @@ static sc_cuda_full_attention full_of(const cuda_device *d, const sc_op_node *n)
 static sc_status attention_memory(cuda_device *d, const sc_op_node *n, size_t *saved,
                                   size_t *scratch)
 {
-    const int length = (int)n->out[0].desc.shape.d[1];
-    const int head = cuda_width(&n->out[0].desc) / n->attrs.heads;
-    (void)d;
+    const int width = cuda_width(&n->out[0].desc), head = width / n->attrs.heads;
     if (head > SC_CUDA_MAX_HEAD)
         return sc_fail(SC_EUNSUPPORTED, "cuda: attention with heads of %d: at most %d", head,
                        SC_CUDA_MAX_HEAD);
-    if (n->n_in == 1 && length > SC_CUDA_MAX_LENGTH)
-        return sc_fail(SC_EUNSUPPORTED, "cuda: causal attention over %d tokens: at most %d", length,
-                       SC_CUDA_MAX_LENGTH);
-    *saved = attention_bytes(n);
-    *scratch = n->n_in > 1 ? attention_bytes(n) : 0;
+    if (!causal(n)) {
+        *saved = *scratch = full_bytes(n);
+        return SC_OK;
+    }
+    const sc_cuda_attention a = causal_of(d, n);
+    if (a.length > SC_CUDA_MAX_LENGTH)
+        return sc_fail(SC_EUNSUPPORTED, "cuda: causal attention over %d tokens: at most %d",
+                       a.length, SC_CUDA_MAX_LENGTH);
+    const size_t texts = (size_t)sc_cuda_attention_texts(&a);
+    *saved = texts * (size_t)(a.heads * a.length) * sizeof(float);
+    *scratch = texts * (size_t)a.shared * 2 * (size_t)width * sizeof(float);
     return SC_OK;
 }
 static sc_status attention_forward(cuda_device *d, const sc_op_node *n)
 {
-    if (n->n_in > 1) {
+    if (!causal(n)) {
         const sc_cuda_full_attention a = full_of(d, n);
         return cuda_check(sc_cuda_full_attention_run(d->stream, &a, cuda_out(d, &n->out[0])),
                           "attention");
     }
-    const sc_cuda_attention a = causal_of(n);
-    return cuda_check(sc_cuda_attention_run(d->stream, &a, cuda_in(d, &n->in[0]),
-                                            cuda_out(d, &n->out[0]), n->saved),
-                      "attention");
+    const sc_cuda_attention a = causal_of(d, n);
+    return cuda_check(
+        sc_cuda_attention_run(d->stream, &a, cuda_in(d, &n->in[0]), cuda_out(d, &n->out[0])),
+        "attention");
 }
 static sc_status full_backward(cuda_device *d, const sc_op_node *n)
 {
@@ -167,13 +203,13 @@ static sc_status full_backward(cuda_device *d, const sc_op_node *n)
 }
 static sc_status attention_backward(cuda_device *d, const sc_op_node *n)
 {
-    if (n->n_in > 1)
+    if (!causal(n))
         return full_backward(d, n);
     if (n->in[0].grad == NULL)
         return SC_OK;
-    const sc_cuda_attention a = causal_of(n);
+    const sc_cuda_attention a = causal_of(d, n);
     return cuda_check(sc_cuda_attention_back(d->stream, &a, cuda_in(d, &n->in[0]),
-                                             cuda_grad_in(d, &n->out[0]), n->saved,
+                                             cuda_grad_in(d, &n->out[0]),
                                              cuda_grad_out(d, &n->in[0])),
                       "attention");
 }

@@ -4,33 +4,42 @@
 #include <math.h>
 #include <string.h>
 
-/* Parts 0 (q), 1 (k) and 2 (v) of a position stand in one row of one input, or in three inputs. */
+/* Parts 0 (q), 1 (k) and 2 (v) of a position stand in one row of one input, or in three inputs. The
+ * rows that packed texts share are a text of their own, the last. */
 typedef struct geometry {
     size_t texts, length, heads, width, d;
     size_t stride;         /* from a position to the next */
-    const double *part[3]; /* [T, L] rows of `stride` */
+    const double *part[3]; /* rows of `stride` */
     double *grad[3];       /* NULL: not wanted */
     const int32_t *last;   /* NULL: all positions count */
+    const int32_t *begins; /* packed texts; NULL: text t begins in row t * length */
+    size_t packed, shared; /* packed texts, rows that they share */
     bool causal;
 } geometry;
 
 static geometry geometry_of(const sc_op_node *n, bool back)
 {
     const sc_shape *y = &n->out[0].desc.shape;
-    size_t heads = (size_t)n->attrs.heads, width = (size_t)y->d[2];
-    geometry g = {.texts = (size_t)y->d[0],
-                  .length = (size_t)y->d[1],
+    const bool packed = n->n_in == 2, joined = n->n_in < 3;
+    size_t heads = (size_t)n->attrs.heads, width = ref_last(y);
+    size_t packed_texts = packed ? (size_t)n->in[1].desc.shape.d[0] - 1 : 0;
+    size_t shared = packed ? (size_t)n->attrs.shared : 0;
+    geometry g = {.texts = packed ? packed_texts + (shared > 0) : (size_t)y->d[0],
+                  .length = packed ? (size_t)n->attrs.longest : (size_t)y->d[1],
+                  .begins = packed ? n->in[1].data : NULL,
+                  .packed = packed_texts,
+                  .shared = shared,
                   .heads = heads,
                   .width = width,
                   .d = width / heads,
-                  .stride = n->n_in == 1 ? 3 * width : width,
+                  .stride = joined ? 3 * width : width,
                   .last = n->n_in == 4 ? n->in[3].data : NULL,
-                  .causal = n->n_in == 1};
+                  .causal = joined};
     for (size_t k = 0; k < 3; k++) {
-        const sc_node_value *from = &n->in[n->n_in == 1 ? 0 : k];
-        size_t at = n->n_in == 1 ? k * width : 0;
+        const sc_node_value *from = &n->in[joined ? 0 : k];
+        size_t at = joined ? k * width : 0;
         g.part[k] = (const double *)from->data + at;
-        if (back && (n->n_in == 3 || n->n_in == 4 || k == 0))
+        if (back && (!joined || k == 0))
             g.grad[k] = ref_input_grad(from);
         else if (g.grad[0] != NULL)
             g.grad[k] = g.grad[0] + at;
@@ -41,9 +50,12 @@ static geometry geometry_of(const sc_op_node *n, bool back)
 /* saved: the probabilities [T, heads, L, L]; scratch: one row of their gradient */
 static void memory(const sc_op_node *n, size_t *saved, size_t *scratch)
 {
-    const sc_shape *y = &n->out[0].desc.shape;
-    *saved = (size_t)(y->d[0] * n->attrs.heads * y->d[1] * y->d[1]) * sizeof(double);
-    *scratch = (size_t)y->d[1] * sizeof(double);
+    const bool packed = n->n_in == 2;
+    const int64_t *y = n->out[0].desc.shape.d;
+    const int64_t length = packed ? n->attrs.longest : y[1],
+                  texts = packed ? n->in[1].desc.shape.d[0] : y[0]; /* and the shared rows */
+    *saved = (size_t)(texts * n->attrs.heads * length * length) * sizeof(double);
+    *scratch = (size_t)length * sizeof(double);
 }
 
 static double dot(const double *a, const double *b, size_t n)
@@ -54,25 +66,38 @@ static double dot(const double *a, const double *b, size_t n)
     return sum;
 }
 
+static size_t row_of(const geometry *g, size_t t, size_t i)
+{
+    if (g->begins == NULL)
+        return t * g->length + i;
+    return i < g->shared ? i : (size_t)g->begins[t] + i - g->shared;
+}
+
 /* Place of position i inside a part or its gradient. */
 static size_t place(const geometry *g, size_t t, size_t i, size_t head)
 {
-    return (t * g->length + i) * g->stride + head * g->d;
+    return row_of(g, t, i) * g->stride + head * g->d;
 }
 
-/* Positions of text t that count. */
+/* Positions of text t that count, and the first of them that is its own. */
 static size_t count_of(const geometry *g, size_t t)
 {
+    if (g->begins != NULL)
+        return t == g->packed ? g->shared : g->shared + (size_t)(g->begins[t + 1] - g->begins[t]);
     return g->last != NULL ? (size_t)g->last[t] + 1 : g->length;
+}
+static size_t first_of(const geometry *g, size_t t)
+{
+    return t < g->packed ? g->shared : 0;
 }
 
 static void head_forward(const sc_op_node *n, const geometry *g, size_t t, size_t head)
 {
     double scale = 1 / sqrt((double)g->d);
-    size_t count = count_of(g, t);
-    for (size_t i = 0; i < g->length; i++) {
+    size_t count = count_of(g, t), rows = g->begins != NULL ? count : g->length;
+    for (size_t i = first_of(g, t); i < rows; i++) {
         double *p = (double *)n->saved + ((t * g->heads + head) * g->length + i) * g->length;
-        double *y = (double *)n->out[0].data + (t * g->length + i) * g->width + head * g->d;
+        double *y = (double *)n->out[0].data + row_of(g, t, i) * g->width + head * g->d;
         const double *q = g->part[0] + place(g, t, i, head);
         size_t seen = i >= count ? 0 : g->causal ? i + 1 : count;
         double top = -INFINITY, sum = 0;
@@ -107,9 +132,9 @@ static void head_backward(const sc_op_node *n, const geometry *g, size_t t, size
 {
     double scale = 1 / sqrt((double)g->d), *dp = n->scratch;
     size_t count = count_of(g, t);
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = first_of(g, t); i < count; i++) {
         const double *p = (double *)n->saved + ((t * g->heads + head) * g->length + i) * g->length;
-        size_t row = (t * g->length + i) * g->width + head * g->d;
+        size_t row = row_of(g, t, i) * g->width + head * g->d;
         const double *y = (const double *)n->out[0].data + row;
         const double *dy = (const double *)n->out[0].grad + row;
         double mean = dot(dy, y, g->d); /* = sum over j of p[j] * dp[j] */
@@ -124,9 +149,26 @@ static void head_backward(const sc_op_node *n, const geometry *g, size_t t, size
     }
 }
 
+static sc_status check_begins(const sc_op_node *n, const geometry *g)
+{
+    size_t at = g->shared;
+    for (size_t t = 0; t < g->packed; t++) {
+        if (g->begins[t] != (int32_t)at || g->begins[t + 1] <= g->begins[t] ||
+            count_of(g, t) > g->length)
+            return sc_fail(SC_EINTERNAL, "attention: packed text %zu has rows %d to %d", t,
+                           g->begins[t], g->begins[t + 1]);
+        at = (size_t)g->begins[t + 1];
+    }
+    return (int64_t)at == n->out[0].desc.shape.d[0]
+               ? SC_OK
+               : sc_fail(SC_EINTERNAL, "attention: packed texts end in row %zu", at);
+}
+
 static sc_status forward(const sc_op_node *n)
 {
     geometry g = geometry_of(n, false);
+    if (g.begins != NULL)
+        SC_TRY(check_begins(n, &g));
     for (size_t t = 0; g.last != NULL && t < g.texts; t++)
         if (g.last[t] < 0 || (size_t)g.last[t] >= g.length)
             return sc_fail(SC_EINTERNAL, "attention: last position %d of text %zu is not in 0..%zu",

@@ -11,38 +11,46 @@ static sc_status check_index(const char *what, int32_t index, int64_t count, siz
                    (long long)count - 1);
 }
 
+/* The position of token i: its column, or what input 1 says. */
+static int32_t position_of(const sc_op_node *n, size_t i)
+{
+    if (n->n_in > 1)
+        return ((const int32_t *)n->in[1].data)[i];
+    return (int32_t)(i % (size_t)n->in[0].desc.shape.d[1]);
+}
+
 static sc_status embed_forward(const sc_op_node *n)
 {
-    const sc_shape *tokens = &n->in[0].desc.shape;
-    size_t texts = (size_t)tokens->d[0], length = (size_t)tokens->d[1];
+    size_t count = (size_t)sc_shape_count(&n->in[0].desc.shape);
     size_t width = ref_last(&n->out[0].desc.shape);
     const int32_t *token = n->in[0].data;
     const double *table = ref_param(n, 0), *positions = ref_param(n, 1), *types = ref_param(n, 2);
     double *y = n->out[0].data;
-    for (size_t i = 0; i < texts * length; i++) {
+    for (size_t i = 0; i < count; i++) {
         SC_TRY(check_index("embed: token", token[i], n->params[0].desc.shape.d[0], i));
+        SC_TRY(check_index("embed: position", position_of(n, i), n->params[1].desc.shape.d[0], i));
+        const double *position = positions + (size_t)position_of(n, i) * width;
         for (size_t e = 0; e < width; e++)
-            y[i * width + e] = table[(size_t)token[i] * width + e] +
-                               positions[i % length * width + e] + (types != NULL ? types[e] : 0);
+            y[i * width + e] =
+                table[(size_t)token[i] * width + e] + position[e] + (types != NULL ? types[e] : 0);
     }
     return SC_OK;
 }
 
 static sc_status embed_backward(const sc_op_node *n)
 {
-    const sc_shape *tokens = &n->in[0].desc.shape;
-    size_t texts = (size_t)tokens->d[0], length = (size_t)tokens->d[1];
+    size_t count = (size_t)sc_shape_count(&n->in[0].desc.shape);
     size_t width = ref_last(&n->out[0].desc.shape);
     const int32_t *token = n->in[0].data;
     const double *dy = n->out[0].grad;
     double *dtable = ref_param_grad(&n->params[0]), *dpositions = ref_param_grad(&n->params[1]);
     double *dtypes = n->n_params > 2 ? ref_param_grad(&n->params[2]) : NULL;
-    for (size_t i = 0; i < texts * length; i++)
+    for (size_t i = 0; i < count; i++)
         for (size_t e = 0; e < width; e++) {
             if (dtable != NULL)
                 dtable[(size_t)token[i] * width + e] += dy[i * width + e];
             if (dpositions != NULL)
-                dpositions[i % length * width + e] += dy[i * width + e];
+                dpositions[(size_t)position_of(n, i) * width + e] += dy[i * width + e];
             if (dtypes != NULL)
                 dtypes[e] += dy[i * width + e];
         }
@@ -106,30 +114,41 @@ static size_t row_of(const sc_op_node *n, size_t t)
     return n->n_in > 1 ? (size_t)((const int32_t *)n->in[1].data)[t] : 0;
 }
 
-static sc_status select_row_forward(const sc_op_node *n)
+/* Rows that a text may choose from, and how far its first is from the text before. */
+typedef struct choice {
+    size_t texts, rows, step, width;
+} choice;
+static choice choice_of(const sc_op_node *n)
 {
     const sc_shape *x = &n->in[0].desc.shape;
-    size_t texts = (size_t)x->d[0], length = (size_t)x->d[1], width = (size_t)x->d[2];
+    const size_t texts = (size_t)n->out[0].desc.shape.d[0];
+    if (x->n == 2)
+        return (choice){texts, (size_t)x->d[0], 0, (size_t)x->d[1]};
+    return (choice){texts, (size_t)x->d[1], (size_t)x->d[1], (size_t)x->d[2]};
+}
+
+static sc_status select_row_forward(const sc_op_node *n)
+{
+    const choice c = choice_of(n);
     const int32_t *index = n->n_in > 1 ? n->in[1].data : NULL;
-    for (size_t t = 0; t < texts; t++) {
+    for (size_t t = 0; t < c.texts; t++) {
         if (index != NULL)
-            SC_TRY(check_index("select_row: row", index[t], x->d[1], t));
-        memcpy((double *)n->out[0].data + t * width,
-               (const double *)n->in[0].data + (t * length + row_of(n, t)) * width,
-               width * sizeof(double));
+            SC_TRY(check_index("select_row: row", index[t], (int64_t)c.rows, t));
+        memcpy((double *)n->out[0].data + t * c.width,
+               (const double *)n->in[0].data + (t * c.step + row_of(n, t)) * c.width,
+               c.width * sizeof(double));
     }
     return SC_OK;
 }
 
 static sc_status select_row_backward(const sc_op_node *n)
 {
-    const sc_shape *x = &n->in[0].desc.shape;
-    size_t texts = (size_t)x->d[0], length = (size_t)x->d[1], width = (size_t)x->d[2];
+    const choice c = choice_of(n);
     const double *dy = n->out[0].grad;
     double *dx = ref_input_grad(&n->in[0]);
-    for (size_t t = 0; dx != NULL && t < texts; t++)
-        for (size_t e = 0; e < width; e++)
-            dx[(t * length + row_of(n, t)) * width + e] += dy[t * width + e];
+    for (size_t t = 0; dx != NULL && t < c.texts; t++)
+        for (size_t e = 0; e < c.width; e++)
+            dx[(t * c.step + row_of(n, t)) * c.width + e] += dy[t * c.width + e];
     return SC_OK;
 }
 
