@@ -375,13 +375,13 @@ static void test_bad_index(void **state)
     const int32_t tokens[4] = {0, 1, 5, 2}, rows[2] = {1, -1};
     int32_t *t = device_memory(sizeof tokens, tokens), *r = device_memory(sizeof rows, rows);
     float *table = random_device(5, 5 * 8, false, NULL), *y = device_memory(4 * 8 * 4, NULL);
-    assert_int_equal(
-        sc_cuda_embed(NULL, t, NULL, table, table, NULL, y, 2, 2, 8, 5, 2, &d->faults[FAULT_EMBED]),
-        0);
+    assert_int_equal(sc_cuda_embed(d->stream, t, NULL, table, table, NULL, y, 2, 2, 8, 5, 2,
+                                   &d->faults[FAULT_EMBED]),
+                     0);
     assert_int_equal(head->backend->sync(head), SC_EINTERNAL);
     assert_non_null(strstr(sc_message(), "element 2"));
     assert_int_equal(head->backend->sync(head), SC_OK);
-    assert_int_equal(sc_cuda_select_row(NULL, (sc_cuda_in){table, SC_CUDA_F32}, r,
+    assert_int_equal(sc_cuda_select_row(d->stream, (sc_cuda_in){table, SC_CUDA_F32}, r,
                                         (sc_cuda_out){y, SC_CUDA_F32, false}, 2, 2, 8,
                                         &d->faults[FAULT_SELECT]),
                      0);
@@ -405,10 +405,10 @@ static void test_bad_index(void **state)
                                                   .last = last,
                                                   .lse = lse,
                                                   .fault = &d->faults[FAULT_ATTENTION]};
-        assert_int_equal(sc_cuda_copy(NULL, last, ends[i], sizeof ends[i]), 0);
-        assert_int_equal(
-            sc_cuda_full_attention_run(NULL, &attention, (sc_cuda_out){out, SC_CUDA_F32, false}),
-            0);
+        assert_int_equal(sc_cuda_copy(d->stream, last, ends[i], sizeof ends[i]), 0);
+        assert_int_equal(sc_cuda_full_attention_run(d->stream, &attention,
+                                                    (sc_cuda_out){out, SC_CUDA_F32, false}),
+                         0);
         assert_int_equal(head->backend->sync(head), told[i] ? SC_EINTERNAL : SC_OK);
         if (told[i])
             assert_non_null(strstr(sc_message(), told[i]));
