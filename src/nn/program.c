@@ -253,7 +253,11 @@ sc_status sc_program_reduce(sc_program *p)
         return SC_OK;
     if (b->sum == NULL && b->sync != NULL)
         SC_TRY(b->sync(p->device));
-    for (size_t at = 0; at < p->params->reduced; at += bucket) {
+    /* The pieces of a step that is queued: a sum's rounding may depend on where a piece begins. */
+    for (int i = 0; b->queue != NULL && i < p->n_buckets; i++)
+        SC_TRY(b->sum(p->device, p->comm, p->params->grads + p->buckets[i].from * size,
+                      p->buckets[i].count));
+    for (size_t at = 0; b->queue == NULL && at < p->params->reduced; at += bucket) {
         size_t n = p->params->reduced - at < bucket ? p->params->reduced - at : bucket;
         void *piece = p->params->grads + at * size;
         SC_TRY(b->sum != NULL ? b->sum(p->device, p->comm, piece, n)

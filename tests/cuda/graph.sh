@@ -42,18 +42,6 @@ good shared 2 --no-amp --backend cuda --group-size 2 --gpus 0
 [ "$(cat out err | grep -c 'steps are not recorded: sums over ranks go through the host')" = 1 ] ||
     die "one line tells that nothing is recorded"
 
-# Stopped between two steps and resumed.
-(run stopped 1 --no-amp --backend cuda) &
-for _ in $(seq 400); do
-    [ -z "$(find stopped -name 'history.json' 2>/dev/null)" ] || break
-    sleep 0.05
-done
-pid=$(pgrep -x -P "$(pgrep -P $! -x timeout || echo $!)" sc_mpi || true)
-[ -z "$pid" ] || kill -TERM "$pid"
-wait
-good stopped 1 --no-amp --backend cuda
-same_bytes eager stopped
-
 # A temperature below 0: the CPU's line with its step, and no checkpoint.
 run bad_cpu 1 --no-amp --backend cpu --learning-rate 100 --weight-decay 1
 want=$(line)
