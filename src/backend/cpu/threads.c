@@ -47,7 +47,12 @@ void sc_backend_cpu_wait_briefly(char **argv)
     if (getenv("GOMP_SPINCOUNT") || getenv("OMP_WAIT_POLICY") ||
         setenv("GOMP_SPINCOUNT", SPINS, 1) != 0)
         return;
-    (void)execv("/proc/self/exe", argv);
+    char path[4096]; /* by its own name, as ps and pkill show it */
+    const ssize_t n = readlink("/proc/self/exe", path, sizeof path - 1);
+    if (n > 0) {
+        path[n] = '\0';
+        (void)execv(path, argv);
+    }
     (void)unsetenv("GOMP_SPINCOUNT"); /* as the program was started, then */
 }
 static bool waiting_is_settled(void)
