@@ -181,9 +181,9 @@ def start(b):
 
 
 def memory(b):
-    """Peak resident memory of one rank at the first config of the guide's example, on 64 images."""
-    used = usage(b.train_command(f"{ROOT}/configs/train_clip_config.json", "memory", "--epochs", "1", "--overfit",
-                                 "64", "--set", "use_cv=false"))
+    """Peak resident memory of one rank at the first config of the guide's example (its keys in FULL), on 64 images."""
+    c = b.config([dict(FULL, name="m", epochs=1, use_superclip_loss=False)])
+    used = usage(b.train_command(c, "memory", "--overfit", "64"))
     b.forget("memory")
     return f"{used.ru_maxrss / 1e6:.2f} GB", used.ru_maxrss <= 2.0e6, used.ru_maxrss <= 1.5e6
 
