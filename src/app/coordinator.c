@@ -151,14 +151,16 @@ static void show_line(app *a, int job, sc_log_level level, const char *line)
     app_say(a, a->jobs[job].config, a->jobs[job].fold, level, line);
 }
 
-static char *job_label(const app *a, int job)
+/* Shown ten times a second: in the caller's room; "" for a run of one job. */
+static const char *job_label(const app *a, int job, char *room, size_t size)
 {
-    if (a->job_count == 1)
-        return sc_strdup("");
     const app_job *j = &a->jobs[job];
-    return a->options.configs_count > 1
-               ? sc_format("[%s fold %d]", a->options.configs[j->config].name, j->fold)
-               : sc_format("[fold %d]", j->fold);
+    room[0] = '\0';
+    if (a->options.configs_count > 1)
+        (void)snprintf(room, size, "[%s fold %d]", a->options.configs[j->config].name, j->fold);
+    else if (a->job_count > 1)
+        (void)snprintf(room, size, "[fold %d]", j->fold);
+    return room;
 }
 
 static void show_progress(app *a, const progress_mail *p)
@@ -167,10 +169,8 @@ static void show_progress(app *a, const progress_mail *p)
     app_job *j = &a->jobs[p->job];
     double pass = s->total > 0 ? (double)s->done / (double)s->total : 1;
     j->fraction = (s->epoch - 1 + (s->validating ? 0.85 + 0.15 * pass : 0.85 * pass)) / p->epochs;
-    char *label = job_label(a, p->job);
-    if (label)
-        sc_console_job(a->console, p->job, label, s);
-    free(label);
+    char label[320];
+    sc_console_job(a->console, p->job, job_label(a, p->job, label, sizeof label), s);
     if (s->done == s->total && a->cases[j->config].log) {
         sc_text t;
         sc_text_init(&t);
