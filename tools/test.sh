@@ -29,12 +29,13 @@ done
 bash tools/setup.sh --tests
 echo "test: building"
 bash tools/build.sh release -DSC_WERROR=ON
-ctest --preset release --no-tests=error "${filter[@]}"
+# Two at a time: most tests are one thread's work, some wait, and none needs the machine for itself.
+ctest --preset release --no-tests=error -j 2 "${filter[@]}"
 if [ -n "$sanitize" ]; then
     echo "test: building with AddressSanitizer and UBSan"
     bash tools/build.sh asan
     # Open MPI and Slurm keep memory of their own until the end: leaks are looked for in the unit tests,
     # whose programs do not start MPI.
     export UBSAN_OPTIONS=print_stacktrace=1
-    ctest --preset asan --no-tests=error "${filter[@]}"
+    ctest --preset asan --no-tests=error -j 2 "${filter[@]}"
 fi
