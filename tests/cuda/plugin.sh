@@ -68,7 +68,13 @@ SHIM_DEVICES=2 run apart 2 --no-amp --backend cuda --gpus 0,1 --group-size 2
 near apart cpu train_loss 1e-4
 near apart pair val_loss 1e-3
 
-# Libraries that do not do.
+# Drivers and libraries that do not do.
+SHIM_DRIVER=0 run none 1 --backend cuda --no-amp
+[ "$rc" != 0 ] || die "no driver"
+says "error: --backend cuda: cuda: no device: no NVIDIA driver was found"
+SHIM_DRIVER=12040 run none 1 --backend cuda --no-amp
+[ "$rc" != 0 ] || die "an old driver"
+says "the driver is for CUDA 12.4, this build for CUDA 13.0; install a newer driver, or build with CUDA 12"
 STANDIN_CUDNN_VERSION=90100 run old 1 --backend cuda --no-amp
 [ "$rc" != 0 ] || die "an old cuDNN"
 says "cuDNN 9.1.0 was found; 9.11 or a newer 9 is needed"
@@ -79,7 +85,7 @@ if [ -f "$BUILD/bin/libsc_cuda.so" ] && [ ! -e /dev/nvidiactl ]; then
     unset CUDA_HOME
     run real 1 --no-amp
     [ "$rc" = 0 ] || die "the real plugin without a device"
-    says "(no GPU: cuda: no device: CUDA driver version is insufficient"
+    says "(no GPU: cuda: no device: no NVIDIA driver was found (CUDA driver version is insufficient"
     same_bytes cpu real
     run none 1 --backend cuda
     says "error: --backend cuda: cuda: no device: "

@@ -272,11 +272,44 @@ static void test_refusals(void **state)
     end(&p);
 }
 
+/* A launch tells of its own failure, not of one that its thread has been told before. */
+static void launch(place *p)
+{
+    OK(sc_cuda_convert(p->a, (sc_cuda_in){p->device, SC_CUDA_F32},
+                       (sc_cuda_out){p->device + BYTES / 2, SC_CUDA_BF16, false}, 8));
+}
+static void test_told_once(void **state)
+{
+    (void)state;
+    enum { NO_MEMORY = 2 };
+    place p;
+    void *memory = NULL;
+    bool ready = true;
+    begin(&p);
+    shim_fail_call("cudaMalloc", 1);
+    assert_int_equal(sc_cuda_malloc(1, &memory), NO_MEMORY);
+    launch(&p);
+    shim_fail_call("cudaHostAlloc", 1);
+    assert_int_equal(sc_cuda_pin(1, &memory), NO_MEMORY);
+    launch(&p);
+    for (int i = 0; i < 200; i++) /* more than runs while the host asks once */
+        OK(sc_cuda_zero(p.a, p.device, BYTES));
+    OK(sc_cuda_event_record(p.event, p.a));
+    OK(sc_cuda_event_ready(p.event, &ready));
+    assert_false(ready);
+    launch(&p);
+    OK(sc_cuda_stream_ready(p.a, &ready));
+    assert_false(ready);
+    launch(&p);
+    end(&p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_order),          cmocka_unit_test(test_pinned_is_read_late),
         cmocka_unit_test(test_events),         cmocka_unit_test(test_graph),
-        cmocka_unit_test(test_forgotten_wait), cmocka_unit_test(test_refusals)};
+        cmocka_unit_test(test_forgotten_wait), cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_told_once)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -70,11 +70,27 @@ static sc_status fill_device(cuda_device *d)
     return cuda_check(sc_cuda_stream_wait(d->stream), "the first copies");
 }
 
+/* CUDA's words for a driver that is not there and for one that is too old are the same. */
+static sc_status no_device(int failed)
+{
+    int driver, built_for;
+    sc_cuda_versions(&driver, &built_for);
+    if (driver == 0)
+        return sc_fail(SC_EUNSUPPORTED, "cuda: no device: no NVIDIA driver was found (%s)",
+                       sc_cuda_error_text(failed));
+    if (driver / 1000 < built_for / 1000)
+        return sc_fail(SC_EUNSUPPORTED,
+                       "cuda: no device: the driver is for CUDA %d.%d, this build for CUDA %d.%d; "
+                       "install a newer driver, or build with CUDA %d",
+                       driver / 1000, driver % 1000 / 10, built_for / 1000, built_for % 1000 / 10,
+                       driver / 1000);
+    return sc_fail(SC_EUNSUPPORTED, "cuda: no device: %s", sc_cuda_error_text(failed));
+}
 static sc_status cuda_open_nth(const sc_device_options *o, int number, sc_device **out)
 {
     int count = 0, failed = sc_cuda_devices(&count);
     if (failed != 0)
-        return sc_fail(SC_EUNSUPPORTED, "cuda: no device: %s", sc_cuda_error_text(failed));
+        return no_device(failed);
     if (count < 1)
         return sc_fail(SC_EUNSUPPORTED, "cuda: the driver knows no device");
     cuda_device *d = sc_alloc(1, sizeof *d);

@@ -297,6 +297,8 @@ typedef struct sc_cuda_device_facts {
 } sc_cuda_device_facts;
 const char *sc_cuda_error_text(int error);
 int sc_cuda_devices(int *count);
+/* 1000 * major + 10 * minor: the newest CUDA that the driver runs, 0 without one; and our own. */
+void sc_cuda_versions(int *driver, int *built_for);
 int sc_cuda_use(int device, sc_cuda_device_facts *facts);
 int sc_cuda_stream_new(void **stream);
 int sc_cuda_stream_free(void *stream);

@@ -16,6 +16,8 @@ void shim_drain(void);
 bool shim_called(const char *name);
 /* A call that no thread may make while it records: its recordings are spoilt. */
 cudaError_t shim_unsafe(const char *name);
+/* What a call failed with stays with its thread until cudaGetLastError. Returns e. */
+cudaError_t shim_keep(cudaError_t e);
 /* The words of a refusal, for cudaGetErrorString. */
 void shim_refused(const char *words);
 /* The stream records. */

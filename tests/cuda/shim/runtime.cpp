@@ -13,7 +13,7 @@
 
 namespace
 {
-enum { PAGE = 4096, EDGE = 0xa5 };
+enum { PAGE = 4096, EDGE = 0xa5, CUDART = 13000 };
 struct block {
     char *pages; /* a page that faults lies on either side */
     size_t page_bytes, bytes;
@@ -25,6 +25,7 @@ bool guarded = getenv("SHIM_GUARD") != nullptr;
 std::map<char *, size_t> pinned; /* host memory that the device reads and writes by itself */
 size_t taken;                    /* bytes of all blocks */
 thread_local std::string refusal;
+thread_local cudaError_t kept = cudaSuccess;
 std::atomic<long> allocations{0}, calls{0};
 std::mutex fail_lock;
 /* By name, which call of it fails; at first SHIM_FAIL="name:nth". */
@@ -69,6 +70,12 @@ void edges_intact(const block &b, const char *first)
         if ((p < first || p >= first + b.bytes) && (unsigned char)*p != EDGE)
             shim_set_error(cudaErrorLaunchFailure,
                            "device memory was written beside an allocation");
+}
+/* SHIM_DRIVER: the CUDA that the driver is for, 0 without one. */
+int driver()
+{
+    const char *told = getenv("SHIM_DRIVER");
+    return told ? atoi(told) : CUDART;
 }
 int devices()
 {
@@ -139,9 +146,25 @@ long shim_allocations(void)
     return allocations;
 }
 
+cudaError_t shim_keep(cudaError_t e)
+{
+    return kept = e;
+}
 cudaError_t cudaGetLastError(void)
 {
-    return shim_take_error();
+    const cudaError_t fault = shim_take_error(), e = fault != cudaSuccess ? fault : kept;
+    kept = cudaSuccess;
+    return e;
+}
+cudaError_t cudaDriverGetVersion(int *version)
+{
+    *version = driver();
+    return cudaSuccess;
+}
+cudaError_t cudaRuntimeGetVersion(int *version)
+{
+    *version = CUDART;
+    return cudaSuccess;
 }
 const char *cudaGetErrorString(cudaError_t e)
 {
@@ -154,6 +177,8 @@ const char *cudaGetErrorString(cudaError_t e)
         return "out of memory";
     case cudaErrorInvalidConfiguration:
         return "invalid configuration argument";
+    case cudaErrorInsufficientDriver:
+        return "CUDA driver version is insufficient for CUDA runtime version";
     case cudaErrorInvalidDevice:
         return "invalid device ordinal";
     case cudaErrorNotReady:
@@ -175,11 +200,11 @@ const char *cudaGetErrorString(cudaError_t e)
 cudaError_t cudaGetDeviceCount(int *count)
 {
     *count = devices();
-    return cudaSuccess;
+    return driver() / 1000 >= CUDART / 1000 ? cudaSuccess : shim_keep(cudaErrorInsufficientDriver);
 }
 cudaError_t cudaSetDevice(int device)
 {
-    return device >= 0 && device < devices() ? cudaSuccess : cudaErrorInvalidDevice;
+    return device >= 0 && device < devices() ? cudaSuccess : shim_keep(cudaErrorInvalidDevice);
 }
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int device)
 {
@@ -210,17 +235,17 @@ cudaError_t cudaMalloc(void **p, size_t bytes)
     if (shim_unsafe("cudaMalloc while recording"))
         return cudaErrorStreamCaptureUnsupported;
     if (shim_called("cudaMalloc"))
-        return cudaErrorMemoryAllocation;
+        return shim_keep(cudaErrorMemoryAllocation);
     {
         std::lock_guard<std::mutex> hold(lock);
         if (bytes > memory_limit() || taken > memory_limit() - bytes)
-            return cudaErrorMemoryAllocation;
+            return shim_keep(cudaErrorMemoryAllocation);
         taken += bytes;
     }
     char *all =
         (char *)mmap(nullptr, inner + 2 * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (all == MAP_FAILED)
-        return cudaErrorMemoryAllocation;
+        return shim_keep(cudaErrorMemoryAllocation);
     block b = {all + PAGE, inner, bytes};
     char *first = b.pages + (inner - room);
     mprotect(b.pages, inner, PROT_READ | PROT_WRITE);
@@ -278,7 +303,7 @@ cudaError_t cudaHostAlloc(void **p, size_t bytes, unsigned)
         return cudaErrorStreamCaptureUnsupported;
     char *at = shim_called("cudaHostAlloc") ? nullptr : (char *)malloc(bytes);
     if (!at)
-        return cudaErrorMemoryAllocation;
+        return shim_keep(cudaErrorMemoryAllocation);
     memset(at, 0xff, bytes);
     std::lock_guard<std::mutex> hold(lock);
     pinned[at] = bytes;

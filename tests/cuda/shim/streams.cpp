@@ -203,7 +203,7 @@ void leave(const std::shared_ptr<recording> &r)
 cudaError_t refused(cudaError_t e, const char *what)
 {
     shim_refused(what);
-    return e;
+    return shim_keep(e);
 }
 /* Nodes that the origin's tips come after, themselves included. */
 std::vector<bool> joined(const recording &r)
@@ -319,7 +319,7 @@ cudaError_t cudaStreamQuery(cudaStream_t stream)
     for (int k = 0; k < EACH_ASK && !stream->queue.empty(); k++)
         must_step();
     const cudaError_t e = shim_take_error();
-    return e != cudaSuccess || stream->queue.empty() ? e : cudaErrorNotReady;
+    return e != cudaSuccess || stream->queue.empty() ? e : shim_keep(cudaErrorNotReady);
 }
 
 /* ---- events ---- */
@@ -407,7 +407,7 @@ cudaError_t cudaEventQuery(cudaEvent_t event)
     for (int k = 0; k < EACH_ASK && event->done && !*event->done; k++)
         must_step();
     const cudaError_t e = shim_take_error();
-    return e != cudaSuccess || !event->done || *event->done ? e : cudaErrorNotReady;
+    return e != cudaSuccess || !event->done || *event->done ? e : shim_keep(cudaErrorNotReady);
 }
 
 /* ---- graphs ---- */
