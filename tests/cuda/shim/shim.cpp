@@ -89,11 +89,24 @@ struct machine {
                 munmap(f.stack, STACK);
     }
 };
-thread_local machine m;
+/* This host thread's. A pointer: a thread_local with a constructor is asked for at every access
+ * whether it is there yet, and fibres look here all the time. */
+thread_local std::unique_ptr<machine> owned;
+[[gnu::tls_model("initial-exec")]] thread_local machine *known;
+[[gnu::noinline]] machine &make_mine()
+{
+    known = (owned = std::make_unique<machine>()).get();
+    return *known;
+}
+inline machine &mine()
+{
+    return known ? *known : make_mine();
+}
 std::atomic<long> launches{0};
 
 void set_fault(const char *what, const fibre *f)
 {
+    machine &m = mine();
     char text[400];
     if (f)
         snprintf(text, sizeof text, "%s: block (%u,%u,%u) thread (%u,%u,%u) at %s:%d", what,
@@ -108,6 +121,7 @@ void set_fault(const char *what, const fibre *f)
 
 void to_main(bool last)
 {
+    machine &m = mine();
     fibre *f = m.current;
 #if WITH_ASAN
     __sanitizer_start_switch_fiber(last ? nullptr : &f->fake, m.main_bottom, m.main_size);
@@ -120,6 +134,7 @@ void to_main(bool last)
 }
 void to_fibre(fibre *f)
 {
+    machine &m = mine();
     m.current = f;
 #if WITH_ASAN
     __sanitizer_start_switch_fiber(&m.main_fake, f->stack, STACK);
@@ -132,6 +147,7 @@ void to_fibre(fibre *f)
 }
 void fibre_main()
 {
+    machine &m = mine();
 #if WITH_ASAN
     __sanitizer_finish_switch_fiber(nullptr, &m.main_bottom, &m.main_size);
 #endif
@@ -161,11 +177,12 @@ void start(fibre *f)
 
 bool same_place(const fibre *a, const fibre *b)
 {
-    return a->line == b->line && strcmp(a->file, b->file) == 0;
+    return a->line == b->line && (a->file == b->file || strcmp(a->file, b->file) == 0);
 }
 /* Releases the block's barrier; false: not all are there yet, or a fault. */
 bool release_barrier(size_t threads)
 {
+    machine &m = mine();
     for (size_t i = 0; i < threads; i++)
         if (m.fibres[i].s != AT_BARRIER)
             return false;
@@ -212,6 +229,7 @@ bool release_lanes(fibre *warp, size_t lanes, unsigned mask)
 /* One warp as far as it gets without the others. */
 bool run_warp(fibre *warp, size_t lanes)
 {
+    machine &m = mine();
     bool ran = false;
     for (bool more = true; more && m.fault.empty();) {
         more = false;
@@ -232,6 +250,7 @@ bool run_warp(fibre *warp, size_t lanes)
 
 void run_block(size_t threads)
 {
+    machine &m = mine();
     const size_t warps = (threads + 31) / 32;
     for (;;) {
         bool moved = false, all_done = true;
@@ -283,11 +302,13 @@ void piece_end(char *p, size_t bytes)
 
 const shim_place *shim_here(void)
 {
+    machine &m = mine();
     return &m.current->place;
 }
 
 void shim_barrier(const char *file, int line)
 {
+    machine &m = mine();
     fibre *f = m.current;
     f->s = AT_BARRIER;
     f->file = file;
@@ -296,6 +317,7 @@ void shim_barrier(const char *file, int line)
 }
 uint64_t shim_exchange(unsigned mask, uint64_t value, int from, const char *file, int line)
 {
+    machine &m = mine();
     fibre *f = m.current;
     f->s = AT_WARP;
     f->mask = mask;
@@ -318,6 +340,7 @@ unsigned shim_ballot(unsigned mask, int vote, const char *file, int line)
 }
 void *shim_shared(const void *tag, size_t bytes)
 {
+    machine &m = mine();
     auto it = m.pieces.find(tag);
     if (it == m.pieces.end())
         it = m.pieces.insert({tag, {piece_new(bytes), bytes}}).first;
@@ -325,12 +348,14 @@ void *shim_shared(const void *tag, size_t bytes)
 }
 void *shim_shared_dynamic(void)
 {
+    machine &m = mine();
     return m.dynamic;
 }
 
 static std::atomic<int> widest{LIMIT_SHARED};
 cudaError_t shim_func_limit(const void *kernel, cudaFuncAttribute, int value)
 {
+    machine &m = mine();
     if (!kernel || value < 0 || value > (99 << 10)) /* what the smallest supported parts have */
         return m.last = cudaErrorInvalidValue;
     if (value > widest)
@@ -340,6 +365,7 @@ cudaError_t shim_func_limit(const void *kernel, cudaFuncAttribute, int value)
 
 bool shim_fits(const shim_config &c)
 {
+    machine &m = mine();
     size_t threads = (size_t)c.block.x * c.block.y * c.block.z;
     launches++;
     if (threads == 0 || threads > 1024 || c.block.z > 64 || c.grid.x == 0 || c.grid.y == 0 ||
@@ -352,6 +378,7 @@ bool shim_fits(const shim_config &c)
 }
 void shim_run(const shim_config &c, const std::function<void()> &body)
 {
+    machine &m = mine();
     size_t threads = (size_t)c.block.x * c.block.y * c.block.z;
     if (m.fibres.size() < threads)
         m.fibres.resize(threads);
@@ -389,14 +416,17 @@ void shim_run(const shim_config &c, const std::function<void()> &body)
 
 void shim_set_order(int descending)
 {
+    machine &m = mine();
     m.descending = descending != 0;
 }
 const char *shim_fault(void)
 {
+    machine &m = mine();
     return m.fault.c_str();
 }
 void shim_clear_fault(void)
 {
+    machine &m = mine();
     m.fault.clear();
     m.last = cudaSuccess;
 }
@@ -406,12 +436,14 @@ long shim_launches(void)
 }
 cudaError_t shim_take_error(void)
 {
+    machine &m = mine();
     cudaError_t e = m.last;
     m.last = cudaSuccess;
     return e;
 }
 void shim_set_error(cudaError_t e, const char *fault)
 {
+    machine &m = mine();
     if (fault && m.fault.empty())
         m.fault = fault;
     m.last = e;
