@@ -9,6 +9,11 @@ for n in 1 2 3 8; do
         [ "$(grep -c ': good' out)" = $n ] || die "$n ranks $what: not all are good"
     done
 done
+for rank in 0 1; do
+    STANDIN_NCCL_START_FAILS=$rank ASAN_OPTIONS=$mpi_asan timeout 60 mpirun -np 3 "$T" unstarted >out 2>err </dev/null ||
+        die "NCCL that does not start on rank $rank"
+    [ "$(grep -c ': good' out)" = 3 ] || die "NCCL that does not start on rank $rank: not all are good"
+done
 ASAN_OPTIONS=$mpi_asan timeout 60 mpirun -np 2 "$T" fails >out 2>err </dev/null || true
 [ "$(grep -c 'failed as it should' out)" -ge 1 ] || die "a failing peer"
 STANDIN_NCCL_VERSION=21000 ASAN_OPTIONS=$mpi_asan timeout 60 mpirun -np 2 "$T" shared >out 2>err </dev/null ||

@@ -1,7 +1,7 @@
 /* The collectives of the CUDA backend under mpirun, over what stands in for NCCL: sums, broadcasts
  * and gatherings of uneven pieces, groups beside and behind each other, ranks that share a GPU,
- * errors. argv[1]: "apart" (a GPU each), "shared" (all on one), "fails" (a collective fails on rank
- * 0).
+ * errors. argv[1]: "apart" (a GPU each), "shared" (all on one), "unstarted" (a GPU each, and NCCL
+ * that does not start on a rank), "fails" (a collective fails on rank 0).
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,10 +10,13 @@
 #include "cuda.h"
 
 static int warnings;
+static char warned[300];
 static void count_warning(void *ctx, sc_log_level level, const char *line)
 {
-    (void)ctx, (void)line;
+    (void)ctx;
     warnings += level == SC_LOG_WARN;
+    if (level == SC_LOG_WARN)
+        snprintf(warned, sizeof warned, "%s", line);
 }
 #define CHECK(x)                                                                      \
     do {                                                                              \
@@ -92,6 +95,7 @@ int main(int argc, char **argv)
     float own[COUNT];
     CHECK(sc_world_open(&argc, &argv, &w) == SC_OK);
     const bool shared = strcmp(what, "shared") == 0, fails = strcmp(what, "fails") == 0;
+    const bool unstarted = strcmp(what, "unstarted") == 0;
     const sc_backend *b = sc_backend_cuda();
     CHECK(b->open_nth(&o, shared ? 0 : w->node_rank, &head) == SC_OK);
     cuda_device *d = (cuda_device *)head;
@@ -123,7 +127,12 @@ int main(int argc, char **argv)
         own[i] = value(half->rank, i);
     rounds(d, half, own, device);
     half->free(half);
-    CHECK(warnings == (shared && w->comm->rank == 0 && w->comm->size > 1));
+    CHECK(warnings == ((shared || unstarted) && w->comm->rank == 0 && w->comm->size > 1));
+    const char *broken = getenv("STANDIN_NCCL_START_FAILS");
+    if (unstarted && w->comm->rank == 0)
+        CHECK(strstr(warned, atoi(broken) == 0
+                                 ? "starting: unhandled system error: no shared memory"
+                                 : "NCCL does not start on another rank"));
     b->free(head, memory);
     b->close(head);
     printf("rank %d of %d: good\n", w->comm->rank, w->comm->size);

@@ -99,8 +99,9 @@ sc_status dnn_open(const dnn_api *api, void *stream, const char *cache_folder, c
     SC_TRY_GOTO(dnn_check(d, api->create(&d->handle), "no handle"));
     SC_TRY_GOTO(dnn_check(d, api->set_stream(d->handle, stream), "its stream"));
     d->stream = stream;
-    SC_TRY_GOTO(make_device(d, DNN_DEVICE_HANDLE, DNN_T_HANDLE, 1, &d->handle));
-    if (cache_folder != NULL && open_cache(d, cache_folder) != SC_OK)
+    if (cache_folder != NULL &&
+        (make_device(d, DNN_DEVICE_HANDLE, DNN_T_HANDLE, 1, &d->handle) != SC_OK ||
+         open_cache(d, cache_folder) != SC_OK))
         sc_info(log, "cuDNN's plans are not kept: %s", sc_message());
     *out = d;
 done:

@@ -62,7 +62,7 @@ typedef struct dnn {
     dnn_api api;
     void *handle; /* NULL: plans only */
     void *stream; /* the handle's */
-    void *device; /* DEVICEPROP descriptor */
+    void *device; /* DEVICEPROP descriptor; with a handle it is what plans are kept for */
     dnn_plan *plans;
     dnn_cache *cache; /* may be NULL */
 } dnn;

@@ -80,6 +80,8 @@ sc_status dnn_graph_build(const dnn *d, const dnn_conv *c, dnn_graph *g)
     SC_TRY_GOTO(make_operation(d, c->pass, g));
     SC_TRY_GOTO(make(d, DNN_GRAPH, &g->graph));
     SC_TRY_GOTO(set_child(d, g->graph, DNN_GRAPH_OPS, &g->op));
+    if (d->handle != NULL)
+        SC_TRY_GOTO(set(d, g->graph, DNN_GRAPH_HANDLE, DNN_T_HANDLE, 1, &d->handle));
     SC_TRY_GOTO(settle(d, g->graph, "a graph"));
 done:
     if (status != SC_OK)

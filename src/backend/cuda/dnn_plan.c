@@ -64,6 +64,15 @@ static bool acceptable(const dnn_plan *p, sc_cuda_type type, bool second_best)
     return (p->notes & never) == 0 && (p->notes & always) == always &&
            (int64_t)p->workspace <= MOST_WORKSPACE;
 }
+/* A plan without either makes cuDNN 9.19 crash when it is finalized. */
+static sc_status set_device(const dnn *d, void *plan)
+{
+    return dnn_check(d,
+                     d->handle != NULL
+                         ? d->api.set(plan, DNN_PLAN_HANDLE, DNN_T_HANDLE, 1, &d->handle)
+                         : d->api.set(plan, DNN_PLAN_DEVICE, DNN_T_DESCRIPTOR, 1, &d->device),
+                     "a plan's device");
+}
 static sc_status finish(const dnn *d, void *config, dnn_plan *p)
 {
     int64_t count = 0, bytes = 0;
@@ -71,8 +80,7 @@ static sc_status finish(const dnn *d, void *config, dnn_plan *p)
     SC_TRY_GOTO(dnn_check(d, d->api.descriptor_new(DNN_PLAN, &p->plan), "a plan"));
     SC_TRY_GOTO(dnn_check(d, d->api.set(p->plan, DNN_PLAN_CONFIG, DNN_T_DESCRIPTOR, 1, &config),
                           "a plan's engine"));
-    SC_TRY_GOTO(dnn_check(d, d->api.set(p->plan, DNN_PLAN_DEVICE, DNN_T_DESCRIPTOR, 1, &d->device),
-                          "a plan's device"));
+    SC_TRY_GOTO(set_device(d, p->plan));
     SC_TRY_GOTO(dnn_check(d, d->api.finalize(p->plan), "a plan"));
     SC_TRY_GOTO(dnn_check(d,
                           d->api.get(p->plan, DNN_PLAN_WORKSPACE, DNN_T_INT64, 1, &count, &bytes),
@@ -99,9 +107,10 @@ static sc_status ask(const dnn *d, const dnn_graph *g, int mode, void **list, in
     SC_TRY_GOTO(
         dnn_check(d, d->api.set(heuristics, DNN_HEURISTICS_MODE, DNN_T_HEURISTIC_MODE, 1, &mode),
                   "heuristics' mode"));
-    SC_TRY_GOTO(
-        dnn_check(d, d->api.set(heuristics, DNN_HEURISTICS_DEVICE, DNN_T_DESCRIPTOR, 1, &d->device),
-                  "heuristics' device"));
+    if (d->handle == NULL) /* else the graph knows it */
+        SC_TRY_GOTO(dnn_check(
+            d, d->api.set(heuristics, DNN_HEURISTICS_DEVICE, DNN_T_DESCRIPTOR, 1, &d->device),
+            "heuristics' device"));
     if (d->api.finalize(heuristics) != 0)
         goto done; /* this mode knows no such graph */
     if (d->api.get(heuristics, DNN_HEURISTICS_RESULTS, DNN_T_DESCRIPTOR, 0, &found, NULL) != 0)
@@ -164,9 +173,7 @@ sc_status dnn_restore(const dnn *d, const char *json, dnn_plan *out)
     sc_status status = SC_OK;
     void *plan = NULL;
     SC_TRY_GOTO(dnn_check(d, d->api.descriptor_new(DNN_PLAN, &plan), "a plan"));
-    /* Without a device cuDNN 9.19 does not refuse, it crashes. */
-    SC_TRY_GOTO(dnn_check(d, d->api.set(plan, DNN_PLAN_DEVICE, DNN_T_DESCRIPTOR, 1, &d->device),
-                          "a plan's device"));
+    SC_TRY_GOTO(set_device(d, plan));
     SC_TRY_GOTO(dnn_check(d,
                           d->api.set(plan, DNN_PLAN_JSON, DNN_T_CHAR, (int64_t)strlen(json), json),
                           "a kept plan"));

@@ -1,5 +1,6 @@
 #include "peers.h"
 
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -14,6 +15,7 @@ enum {
 };
 #define DEADLINE_SECONDS 600.0
 #define START_SECONDS 120.0
+#define END_SECONDS 30.0 /* after a failure: for what was queued, and for aborting */
 
 typedef struct unique_id {
     char bytes[128];
@@ -28,6 +30,7 @@ typedef struct start_config {
 typedef struct nccl_api {
     int (*version)(int *v);
     const char *(*error_text)(int status);
+    const char *(*last_error)(void *comm); /* in more words; of old failures too */
     int (*unique)(unique_id *id);
     int (*start)(void **comm, int ranks, unique_id id, int rank, start_config *config);
     int (*finalize)(void *comm);
@@ -47,6 +50,11 @@ typedef struct group {
     const sc_comm *comm;
     int users;
     void *nccl; /* NULL: the host serves it */
+    /* A communicator that failed, and the thread that aborts it. */
+    void *lost;
+    int (*abort)(void *comm);
+    pthread_t ender;
+    bool ending;
 } group;
 struct peers {
     void *stream;
@@ -67,12 +75,13 @@ static sc_status load(nccl_api *out)
         const char *name;
         void *function;
     } wanted[] = {
-        {"ncclGetVersion", &out->version},     {"ncclGetErrorString", &out->error_text},
-        {"ncclGetUniqueId", &out->unique},     {"ncclCommInitRankConfig", &out->start},
-        {"ncclCommFinalize", &out->finalize},  {"ncclCommDestroy", &out->destroy},
-        {"ncclCommAbort", &out->abort},        {"ncclCommGetAsyncError", &out->async_error},
-        {"ncclAllReduce", &out->all_reduce},   {"ncclBroadcast", &out->broadcast},
-        {"ncclGroupStart", &out->group_start}, {"ncclGroupEnd", &out->group_end},
+        {"ncclGetVersion", &out->version},      {"ncclGetErrorString", &out->error_text},
+        {"ncclGetUniqueId", &out->unique},      {"ncclCommInitRankConfig", &out->start},
+        {"ncclCommFinalize", &out->finalize},   {"ncclCommDestroy", &out->destroy},
+        {"ncclCommAbort", &out->abort},         {"ncclCommGetAsyncError", &out->async_error},
+        {"ncclAllReduce", &out->all_reduce},    {"ncclBroadcast", &out->broadcast},
+        {"ncclGroupStart", &out->group_start},  {"ncclGroupEnd", &out->group_end},
+        {"ncclGetLastError", &out->last_error},
     };
     for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++)
         SC_TRY(cuda_symbol(library, what, wanted[i].name, wanted[i].function));
@@ -106,31 +115,68 @@ static void nap(void)
     (void)nanosleep(&t, NULL);
 }
 
-/* Every communicator of the device ends: a rank that aborts one alone may hang in another. */
-static sc_status fail_all(peers *p, const char *what, const char *why)
+/* ncclCommAbort stops the device's work at once, but returns when the last recorded step with a
+ * collective of the communicator is gone. Its owner lets go of the step when it is told of the
+ * failure, so a thread waits for that. */
+static void *abort_group(void *group_)
 {
-    if (!p->failed)
-        for (group *g = p->groups; g != NULL; g = g->next)
-            if (g->nccl != NULL)
-                (void)p->api.abort(g->nccl);
+    const group *g = group_;
+    (void)g->abort(g->lost);
+    return NULL;
+}
+static void give_up(const peers *p, group *g)
+{
+    if (g->nccl == NULL)
+        return;
+    g->lost = g->nccl;
+    g->abort = p->api.abort;
+    g->nccl = NULL;
+    g->ending = pthread_create(&g->ender, NULL, abort_group, g) == 0;
+}
+/* Frees it, unless its thread does not come to an end. */
+static void free_group(group *g)
+{
+    struct timespec until;
+    (void)clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += (time_t)END_SECONDS;
+    if (!g->ending || pthread_timedjoin_np(g->ender, NULL, &until) == 0)
+        free(g);
+}
+static sc_status failure(const peers *p, void *comm, const char *what, const char *why)
+{
+    const char *more = comm != NULL ? p->api.last_error(comm) : NULL;
+    const bool told = more != NULL && *more != '\0';
+    return sc_fail(SC_ECOMM, "cuda: NCCL: %s: %s%s%s", what, why, told ? ": " : "",
+                   told ? more : "");
+}
+/* Every communicator of the device ends: a rank that aborts one alone may hang in another. */
+static sc_status fail_all(peers *p, void *comm, const char *what, const char *why)
+{
+    const sc_status status = failure(p, comm, what, why);
     p->failed = true;
     for (group *g = p->groups; g != NULL; g = g->next)
-        g->nccl = NULL;
-    return sc_fail(SC_ECOMM, "cuda: NCCL: %s: %s", what, why);
+        give_up(p, g);
+    return status;
 }
-/* What a call on a communicator returned, waited for until the call is done. */
-static sc_status settle(peers *p, void *comm, int status, const char *what, double seconds)
+/* Waits until a call on a communicator, which returned status, is done. NULL: it is; else why it
+ * failed. */
+static const char *await(const peers *p, void *comm, int status, double seconds)
 {
     const double until = sc_now() + seconds;
     while (status == NCCL_IN_PROGRESS) {
         if (sc_now() > until)
-            return fail_all(p, what, "no answer from the other ranks");
+            return "no answer from the other ranks";
         if (p->api.async_error(comm, &status) != 0)
-            return fail_all(p, what, "its state cannot be read");
+            return "its state cannot be read";
         if (status == NCCL_IN_PROGRESS)
             nap();
     }
-    return status == 0 ? SC_OK : fail_all(p, what, p->api.error_text(status));
+    return status == 0 ? NULL : p->api.error_text(status);
+}
+static sc_status settle(peers *p, void *comm, int status, const char *what, double seconds)
+{
+    const char *why = await(p, comm, status, seconds);
+    return why == NULL ? SC_OK : fail_all(p, comm, what, why);
 }
 
 /* True when no two ranks of c are on one GPU. Collective. */
@@ -152,21 +198,36 @@ static sc_status all_apart(const peers *p, const sc_comm *c, bool *apart)
     free(gpus);
     return status;
 }
-static sc_status start(peers *p, const sc_comm *c, group *g)
+/* Collective. *started false: it failed on a rank, with words of this rank's or none; the host then
+ * serves all of them. */
+static sc_status start(const peers *p, const sc_comm *c, group *g, bool *started)
 {
     start_config config = {sizeof config, (unsigned)NCCL_MAGIC, 21400, 0};
     unique_id id = {{0}};
-    void *comm = NULL;
+    const char *why = NULL;
     int32_t failed = 0;
     if (c->rank == 0)
         failed = p->api.unique(&id);
     SC_TRY(c->all_reduce(c, &failed, 1, SC_I32, SC_MAX));
-    if (failed != 0)
-        return sc_fail(SC_ECOMM, "cuda: NCCL: no id: %s", p->api.error_text(failed));
-    SC_TRY(c->broadcast(c, &id, sizeof id, 0));
-    const int status = p->api.start(&comm, c->size, id, c->rank, &config);
-    g->nccl = comm;
-    return settle(p, comm, status, "starting", START_SECONDS);
+    if (failed != 0) {
+        why = p->api.error_text(failed);
+    } else {
+        SC_TRY(c->broadcast(c, &id, sizeof id, 0));
+        const int status = p->api.start(&g->nccl, c->size, id, c->rank, &config);
+        why = g->nccl != NULL || status != NCCL_IN_PROGRESS
+                  ? await(p, g->nccl, status, START_SECONDS)
+                  : "no communicator";
+    }
+    failed = why != NULL;
+    if (failed)
+        (void)failure(p, g->nccl, "starting", why);
+    SC_TRY(c->all_reduce(c, &failed, 1, SC_I32, SC_MAX));
+    *started = failed == 0;
+    if (why == NULL && failed)
+        (void)sc_fail(SC_ECOMM, "NCCL does not start on another rank");
+    if (failed)
+        give_up(p, g);
+    return SC_OK;
 }
 static void warn_once(peers *p, const sc_comm *c, const char *why)
 {
@@ -177,7 +238,7 @@ static void warn_once(peers *p, const sc_comm *c, const char *why)
 sc_status peers_join(peers *p, const sc_comm *c)
 {
     int32_t lacking = 0;
-    bool apart = false;
+    bool apart = false, started = false;
     group *g = find(p, c);
     if (c->size == 1)
         return SC_OK;
@@ -197,14 +258,16 @@ sc_status peers_join(peers *p, const sc_comm *c)
     g = sc_alloc(1, sizeof *g);
     if (g == NULL)
         return SC_ENOMEM;
-    *g = (group){p->groups, c, 1, NULL};
+    *g = (group){.next = p->groups, .comm = c, .users = 1};
     p->groups = g;
     if (!apart)
         warn_once(p, c, "ranks share a GPU; start as many ranks as GPUs");
     else if (lacking)
         warn_once(p, c, p->found ? "another rank has no NCCL" : sc_message());
     else
-        return start(p, c, g);
+        SC_TRY(start(p, c, g, &started));
+    if (apart && !lacking && !started)
+        warn_once(p, c, sc_message());
     return SC_OK;
 }
 static void end(peers *p, group *g)
@@ -224,7 +287,7 @@ void peers_leave(peers *p, const sc_comm *c)
             continue;
         end(p, g);
         *at = g->next;
-        free(g);
+        free_group(g);
         return;
     }
 }
@@ -236,7 +299,7 @@ void peers_free(peers *p)
         group *g = p->groups;
         end(p, g);
         p->groups = g->next;
-        free(g);
+        free_group(g);
     }
     free(p);
 }
@@ -304,8 +367,8 @@ static int is_ready(void *stream, void *event, bool *ready)
 }
 sc_status peers_wait(peers *p, void *stream, void *event)
 {
-    const double until = sc_now() + DEADLINE_SECONDS;
-    bool any = false;
+    const double until = sc_now() + (p->failed ? END_SECONDS : DEADLINE_SECONDS);
+    bool any = p->failed;
     for (const group *g = p->groups; g != NULL; g = g->next)
         any = any || g->nccl != NULL;
     while (any) {
@@ -318,12 +381,13 @@ sc_status peers_wait(peers *p, void *stream, void *event)
             int error = 0;
             if (g->nccl != NULL && p->api.async_error(g->nccl, &error) == 0 && error != 0 &&
                 error != NCCL_IN_PROGRESS)
-                return fail_all(p, "a peer failed", p->api.error_text(error));
+                return fail_all(p, g->nccl, "a peer failed", p->api.error_text(error));
         }
         if (ready)
             return SC_OK;
         if (sc_now() > until)
-            return fail_all(p, "waiting", "nothing moved for ten minutes");
+            return p->failed ? sc_fail(SC_ECOMM, "cuda: NCCL: what was queued does not end")
+                             : fail_all(p, NULL, "waiting", "nothing moved for ten minutes");
         nap();
     }
     const int failed = event != NULL ? sc_cuda_event_wait(event) : sc_cuda_stream_wait(stream);

@@ -3,7 +3,7 @@
  *
  * Communicators are non-blocking: no call of NCCL's waits for a peer, we do, with a deadline. A
  * failure of any rank is found while waiting for the device (peers_wait) and ends every
- * communicator of the device: what was queued behind it never finishes.
+ * communicator of the device: what was queued behind it computes nothing that can be used.
  */
 #ifndef SC_BACKEND_CUDA_PEERS_H
 #define SC_BACKEND_CUDA_PEERS_H
@@ -16,8 +16,9 @@ typedef struct peers peers;
 sc_status peers_new(void *stream, const char gpu[16], const sc_log *log, peers **out);
 void peers_free(peers *p); /* NULL is fine */
 
-/* Collective over c. Finds NCCL when it is first needed; without it, or where ranks share a GPU,
- * warns once and leaves c to the host. A communicator may be joined more often than once. */
+/* Collective over c. Finds NCCL when it is first needed; without it, where it does not start on all
+ * ranks, or where ranks share a GPU, warns once and leaves c to the host. A communicator may be
+ * joined more often than once. */
 sc_status peers_join(peers *p, const sc_comm *c);
 void peers_leave(peers *p, const sc_comm *c);
 

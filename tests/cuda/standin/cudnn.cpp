@@ -44,9 +44,11 @@ const rule rules[] = {
     {DNN_BACK_FILTER, DNN_FILTER_DW, DNN_T_DESCRIPTOR, 1, 1, true},
     {DNN_BACK_FILTER, DNN_FILTER_DY, DNN_T_DESCRIPTOR, 1, 1, true},
     {DNN_GRAPH, DNN_GRAPH_OPS, DNN_T_DESCRIPTOR, 1, 100, true},
+    {DNN_GRAPH, DNN_GRAPH_HANDLE, DNN_T_HANDLE, 1, 1, false},
     {DNN_HEURISTICS, DNN_HEURISTICS_GRAPH, DNN_T_DESCRIPTOR, 1, 1, true},
     {DNN_HEURISTICS, DNN_HEURISTICS_MODE, DNN_T_HEURISTIC_MODE, 1, 1, true},
     {DNN_HEURISTICS, DNN_HEURISTICS_DEVICE, DNN_T_DESCRIPTOR, 1, 1, false},
+    {DNN_PLAN, DNN_PLAN_HANDLE, DNN_T_HANDLE, 1, 1, false},
     {DNN_PLAN, DNN_PLAN_CONFIG, DNN_T_DESCRIPTOR, 1, 1, false},
     {DNN_PLAN, DNN_PLAN_DEVICE, DNN_T_DESCRIPTOR, 1, 1, false},
     {DNN_PLAN, DNN_PLAN_JSON, DNN_T_CHAR, 1, 1 << 20, false},
@@ -172,7 +174,9 @@ int heuristics(descriptor *d)
     if (!g)
         return refuse(NOT_FINALIZED, "desc->isFinalized() == false");
     d->inner = g;
-    if (!d->has(DNN_HEURISTICS_DEVICE) || !child(d, DNN_HEURISTICS_DEVICE, DNN_DEVICE))
+    const bool by_device =
+        d->has(DNN_HEURISTICS_DEVICE) && child(d, DNN_HEURISTICS_DEVICE, DNN_DEVICE);
+    if (!by_device && !g->has(DNN_GRAPH_HANDLE))
         return OK; /* no results and no error, as the real one */
     if (mode == DNN_MODE_A)
         d->results = {ENGINE_CHANGING, ENGINE_RUNTIME, ENGINE_TENSOR};
@@ -214,10 +218,12 @@ bool read_plan(const std::string &text, int *engine, descriptor::geometry *g)
 }
 int plan(descriptor *d)
 {
-    if (!d->has(DNN_PLAN_DEVICE))
+    if (!d->has(DNN_PLAN_DEVICE) && !d->has(DNN_PLAN_HANDLE))
         abort(); /* the real library reads address 0 */
-    if (!child(d, DNN_PLAN_DEVICE, DNN_DEVICE))
+    if (d->has(DNN_PLAN_DEVICE) && !child(d, DNN_PLAN_DEVICE, DNN_DEVICE))
         return refuse(NOT_FINALIZED, "the device");
+    if (d->has(DNN_PLAN_HANDLE) && !d->get<handle *>(DNN_PLAN_HANDLE))
+        return refuse(BAD_PARAM, "the handle");
     if (d->has(DNN_PLAN_JSON)) {
         const value &v = d->set.at(DNN_PLAN_JSON);
         d->text.assign(v.bytes.data(), (size_t)v.count);

@@ -3,10 +3,13 @@
  * there is no device that would go on by itself while the host is in MPI. Every rank has to be in
  * the same one, with the same count and type, or the communicator fails, and its error is read
  * asynchronously. Recorded, it runs when the graph is launched. STANDIN_NCCL_FAIL=N: the N-th
- * collective that this process runs fails, as if a peer were gone.
+ * collective that this process runs fails, as if a peer were gone; STANDIN_NCCL_START_FAILS=R: rank
+ * R of the world cannot start a communicator. As in the real library, aborting returns only when
+ * no graph holds the communicator any more.
  */
 #include <errno.h>
 #define OMPI_SKIP_MPICXX 1 /* C only, as the library linked has it */
+#include <atomic>
 #include <memory>
 #include <mpi.h>
 #include <stdint.h>
@@ -24,7 +27,7 @@ enum {
 #include "nccl.def"
 #undef SC_ABI
 };
-enum { OK = 0, INTERNAL = 3, INVALID_ARGUMENT = 4 };
+enum { OK = 0, SYSTEM = 2, INTERNAL = 3, INVALID_ARGUMENT = 4 };
 #define API extern "C" __attribute__((visibility("default")))
 
 struct unique_id {
@@ -38,8 +41,8 @@ struct config {
 struct communicator {
     MPI_Comm comm = MPI_COMM_NULL;
     int rank = 0, ranks = 0;
-    int busy = 0;  /* asks until the last call is done */
-    int error = 0; /* told by ncclCommGetAsyncError from then on */
+    int busy = 0;              /* asks until the last call is done */
+    std::atomic<int> error{0}; /* told by ncclCommGetAsyncError from then on */
     bool finalized = false;
     std::shared_ptr<int> users = std::make_shared<int>(0); /* graphs hold it too */
 };
@@ -49,6 +52,7 @@ namespace
 int nesting;
 std::vector<communicator *> in_group;
 long collectives;
+std::string last_error;
 
 int begun(communicator *c)
 {
@@ -107,7 +111,12 @@ API const char *ncclGetErrorString(int e)
     return e == NCCL_REMOTE_ERROR    ? "remote process exited or there was a network error"
            : e == NCCL_INVALID_USAGE ? "invalid usage"
            : e == INVALID_ARGUMENT   ? "invalid argument"
+           : e == SYSTEM             ? "unhandled system error"
                                      : "internal error";
+}
+API const char *ncclGetLastError(const communicator *)
+{
+    return last_error.c_str();
 }
 API int ncclGetUniqueId(unique_id *id)
 {
@@ -160,6 +169,11 @@ API int ncclCommInitRankConfig(communicator **out, int ranks, unique_id id, int 
     c->rank = rank;
     c->ranks = ranks;
     *out = c;
+    const char *unlucky = getenv("STANDIN_NCCL_START_FAILS");
+    if (unlucky && atoi(unlucky) == world[(size_t)rank]) {
+        c->error = SYSTEM;
+        last_error = "no shared memory segment";
+    }
     return begun(c);
 }
 API int ncclCommGetAsyncError(communicator *c, int *error)
@@ -168,7 +182,7 @@ API int ncclCommGetAsyncError(communicator *c, int *error)
         return INVALID_ARGUMENT;
     if (c->busy > 0)
         c->busy--;
-    *error = c->error ? c->error : c->busy > 0 ? (int)NCCL_IN_PROGRESS : (int)OK;
+    *error = c->error ? c->error.load() : c->busy > 0 ? (int)NCCL_IN_PROGRESS : (int)OK;
     return OK;
 }
 API int ncclCommFinalize(communicator *c)
@@ -194,7 +208,10 @@ API int ncclCommDestroy(communicator *c)
 }
 API int ncclCommAbort(communicator *c)
 {
-    c->error = c->error ? c->error : (int)NCCL_REMOTE_ERROR;
+    int none = 0;
+    c->error.compare_exchange_strong(none, NCCL_REMOTE_ERROR);
+    while (c->users.use_count() > 1)
+        usleep(1000);
     return OK; /* a pointer to it may still be asked about: kept */
 }
 API int ncclAllReduce(const void *send, void *recv, size_t count, int type, int op, communicator *c,
