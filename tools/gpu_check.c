@@ -3,12 +3,14 @@
  *
  *   gpu_check [STAGE...] [options]
  *
- *   device   the device, and what is free in its memory
- *   ops      every row of the op table against `ref`: fp32 and bf16; forward, backward,
- * accumulating, evaluation; each twice with the same bytes step     losses and gradients of a whole
- * step against the CPU backend same     the same seed twice, recorded and not: the same bytes speed
- * times of a step and of the host in it profile  where the time goes, and the step's share of the
- * roofline
+ *   device     the device, and what is free in its memory
+ *   libraries  cuDNN and cuBLASLt: which files they are, and that they compute
+ *   ops        every row of the op table against `ref`: fp32 and bf16; forward, backward,
+ *              accumulating, evaluation; each twice with the same bytes
+ *   step       losses and gradients of a whole step against the CPU backend
+ *   same       the same seed twice, recorded and not: the same bytes
+ *   speed      times of a step and of the host in it
+ *   profile    where the time goes, and the step's share of the roofline
  */
 #include "gpu_check.h"
 
@@ -153,7 +155,7 @@ static step_bounds bounds_of(sc_precision_mode p, const gradient_distance *cpu)
     return (step_bounds){fmax(0.05, 2 * cpu->whole), fmax(0.1, 2 * cpu->worst), 0.05};
 }
 /* What a GPU computed against the CPU's fp32. */
-static void judge_step(gpu_check *c, const char *what, const step_bounds *b,
+static bool judge_step(gpu_check *c, const char *what, const step_bounds *b,
                        const gradient_distance *far, const double losses[3], const double wanted[3])
 {
     double off = 0;
@@ -161,11 +163,23 @@ static void judge_step(gpu_check *c, const char *what, const step_bounds *b,
         const double e = fabs(losses[i] - wanted[i]) / fmax(fabs(wanted[0]), 0.1);
         off = e <= off ? off : isnan(e) ? INFINITY : e;
     }
-    gpu_row(c, far->whole <= b->whole && far->worst <= b->worst && off <= b->loss, what,
+    const bool good = far->whole <= b->whole && far->worst <= b->worst && off <= b->loss;
+    gpu_row(c, good, what,
             "%s + %s, batch %d: gradient off by %.1e (bound %.1e), worst tensor %s by %.1e (%.1e), "
             "losses by %.1e (%.0e); loss %.4f",
             c->model.image, c->model.text, c->model.batch, far->whole, b->whole, far->name,
             far->worst, b->worst, off, b->loss, losses[0]);
+    return good;
+}
+/* Where it goes wrong: the gradients that are off, in the order of the model. */
+static void tell_tensors(const char *what, const sc_tensor_set *got, const sc_tensor_set *want,
+                         double bound)
+{
+    sc_text t;
+    sc_text_init(&t);
+    gradients_off(got, want, bound, 10, &t);
+    gpu_figure(what, "off by more than %.1e: %s", bound, t.data ? t.data : "");
+    sc_text_free(&t);
 }
 static void check_step(gpu_check *c)
 {
@@ -197,8 +211,8 @@ static void check_step(gpu_check *c)
         if (gradients_of(&c->model, &how, &got, losses) != SC_OK ||
             gradients_apart(&got, &want, &far) != SC_OK)
             gpu_failed(c, what);
-        else
-            judge_step(c, what, &bounds, &far, losses, wanted);
+        else if (!judge_step(c, what, &bounds, &far, losses, wanted))
+            tell_tensors(what, &got, &want, bounds.worst);
         sc_tensor_set_free(&got);
     }
     sc_tensor_set_free(&want);
@@ -258,8 +272,9 @@ static void check_same(gpu_check *c)
 static const struct {
     const char *name;
     void (*run)(gpu_check *c);
-} stages[] = {{"device", check_device}, {"ops", check_ops},   {"step", check_step},
-              {"same", check_same},     {"speed", gpu_speed}, {"profile", gpu_profile}};
+} stages[] = {{"device", check_device}, {"libraries", gpu_libraries}, {"ops", check_ops},
+              {"step", check_step},     {"same", check_same},         {"speed", gpu_speed},
+              {"profile", gpu_profile}};
 enum { STAGES = sizeof stages / sizeof *stages };
 
 enum {
@@ -297,7 +312,8 @@ static sc_status take_stage(wishes *w, const char *word)
             w->stage[i] = true;
             return SC_OK;
         }
-    return sc_fail(SC_EUSAGE, "'%s' is no stage; there are device, ops, step, same, speed, profile",
+    return sc_fail(SC_EUSAGE,
+                   "'%s' is no stage; there are device, libraries, ops, step, same, speed, profile",
                    word);
 }
 static sc_status take(void *ctx, int option, const char *value)
@@ -340,7 +356,7 @@ static sc_status take(void *ctx, int option, const char *value)
 static void help(void)
 {
     printf("usage: gpu_check [STAGE...] [options]\n"
-           "  device ops step same speed profile   what to check; all without a name\n"
+           "  device libraries ops step same speed profile   what to check; all without a name\n"
            "  --op NAME      of the ops, this one; --list-ops names them\n"
            "  --batch N      batch to time, may be given again (32 and 256)\n"
            "  --steps N      steps in a timed row (50)\n"

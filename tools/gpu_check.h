@@ -27,6 +27,8 @@ void gpu_figure(const char *what, const char *format, ...) SC_PRINTF(2, 3);
 const char *gpu_precision(sc_precision_mode p);
 step_how gpu_how(const gpu_check *c, sc_precision_mode p);
 
+/* cuDNN and cuBLASLt: found, computing, and from where. */
+void gpu_libraries(gpu_check *c);
 /* Milliseconds a step and of the host, and images a second, of each batch. */
 void gpu_speed(gpu_check *c);
 /* Where the time of a step goes, and its share of the roofline. */

@@ -4,7 +4,8 @@
 #   tools/gpu_check.sh [--out gpu_report.md] [--bin DIR] [--seconds 530] [--small]
 # --bin     the folder of gpu_check and sc_mpi: ../bin of a bundle, else build/bin
 # --small   tiny models, few ops: does the check itself work?
-# A stage that hangs or breaks costs only itself. PyTorch's part needs a python3 with torch (PYTHON names another),
+# What has to hold comes first, and the report grows row by row: cut short it is as good as it is long. A stage that
+# hangs or breaks costs only itself. PyTorch's part needs a python3 with torch (PYTHON names another),
 # the look for bad memory accesses compute-sanitizer; what is not there is said to be not run.
 # Exit: 0 everything that ran passed, 1 something failed, 2 usage or no GPU.
 set -uo pipefail
@@ -28,7 +29,7 @@ while [ $# -gt 0 ]; do
         ;;
     --small) small=--small ;;
     -h | --help)
-        sed -n '2,9s/^# \{0,1\}//p' "$0"
+        sed -n '2,10s/^# \{0,1\}//p' "$0"
         exit 0
         ;;
     *) usage "unknown option '$1'; see --help" ;;
@@ -53,6 +54,7 @@ trap 'rm -rf "$work"' EXIT
 export SUPERCLIP_CACHE="${SUPERCLIP_CACHE:-$work/plans}"
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 PYTHONUNBUFFERED=1
 failures=0 began=$SECONDS
+broken=FAIL # the verdict on a stage that breaks
 
 # ---- the report ------------------------------------------------------------------------------------------
 say() { printf '%s\n' "$*" | tee -a "$out"; }
@@ -87,54 +89,42 @@ stage() {
     bad=$(grep -cE '^\| [^|]* \| FAIL \|' "$work/out")
     failures=$((failures + bad))
     if [ $code = 124 ] || [ $code = 137 ]; then
-        row "$name" FAIL "no end within $limit s"
+        row "$name" "$broken" "no end within $limit s"
     elif [ $code != 0 ] && [ "$bad" = 0 ]; then
-        row "$name" FAIL "exit $code: $(grep -v '^ *$' "$work/err" "$work/out" -h | tail -n 2)"
+        row "$name" "$broken" "exit $code: $(grep -v '^ *$' "$work/err" "$work/out" -h | tail -n 2)"
     fi
     return $code
 }
 
 # ---- the machine -----------------------------------------------------------------------------------------
-# cuDNN, cuBLASLt and NCCL: as CUDA_HOME and the loader have them; else those that Python's packages brought.
-add_libraries() {
-    local folder
-    for folder in "$@"; do
-        [ -d "$folder" ] || continue
-        case :${LD_LIBRARY_PATH:-}: in *":$folder:"*) ;; *) LD_LIBRARY_PATH=${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$folder ;; esac
-    done
-    export LD_LIBRARY_PATH
-}
-has_torch=
-if command -v "$python" >/dev/null && timeout 60 "$python" -c 'import torch' 2>/dev/null; then
-    has_torch=1
-fi
-if [ -z "${CUDA_HOME:-}" ]; then
-    while read -r folder; do add_libraries "$folder"; done < <(timeout 30 "$python" - 2>/dev/null <<'END'
-import glob, os, site, sys
-for root in dict.fromkeys(sys.path + site.getsitepackages()):
-    for name in ("libcudnn_graph.so.9", "libcublasLt.so.1?", "libnvrtc.so.1?", "libnccl.so.2"):
-        for path in sorted(glob.glob(os.path.join(root, "nvidia", "*", "lib", name))):
-            print(os.path.dirname(path))
-END
-    )
-    add_libraries /usr/local/cuda/lib64
+# The plugin finds NVIDIA's libraries by CUDA_HOME, the loader, or in the active Python environment: PyTorch's is it.
+has_torch='' torch_words="no python3"
+if command -v "$python" >/dev/null; then
+    torch_words=$(timeout 100 "$python" -c 'import sys, torch
+print(sys.prefix, "PyTorch", torch.__version__, "CUDA", torch.version.cuda, "cuDNN", torch.backends.cudnn.version())' 2>&1 | tail -n 1)
+    if [[ $torch_words = /*" PyTorch "* ]]; then
+        has_torch=1
+        export VIRTUAL_ENV="${VIRTUAL_ENV:-${torch_words%% *}}"
+    fi
 fi
 say "# GPU check of $("$bin/sc_mpi" --version 2>/dev/null | head -n 1)"
 say ""
 say "- $(date -u '+%Y-%m-%d %H:%M UTC'), $(uname -srm), $(nproc) cores,$(sed -n 's/^model name[^:]*:/ /p' /proc/cpuinfo | head -n 1)"
+gpus=$(nvidia-smi -L 2>/dev/null | grep -c '^GPU ')
 if command -v nvidia-smi >/dev/null; then
     while read -r line; do say "- $line"; done < <(nvidia-smi --query-gpu=name,memory.total,driver_version,clocks.max.sm --format=csv,noheader 2>&1 | head -n 8)
 else
     say "- no nvidia-smi"
 fi
-say "- CUDA libraries: ${CUDA_HOME:+CUDA_HOME=$CUDA_HOME }${LD_LIBRARY_PATH:-the loader\'s}"
-[ -z "$has_torch" ] || say "- $("$python" -c 'import torch; print("PyTorch", torch.__version__, "CUDA", torch.version.cuda, "cuDNN", torch.backends.cudnn.version())' 2>/dev/null)"
+say "- CUDA_HOME=${CUDA_HOME:-} LD_LIBRARY_PATH=${LD_LIBRARY_PATH:-} CUDA_VISIBLE_DEVICES=${CUDA_VISIBLE_DEVICES:-all}"
+say "- $python: $(cell "$torch_words")"
 section "The device"
 if ! stage "device" 60 "$bin/gpu_check" device $small; then
     say ""
     say "No GPU that this build can use: nothing else was run."
     exit 2
 fi
+stage "libraries" 60 "$bin/gpu_check" libraries $small
 
 # ---- correctness -----------------------------------------------------------------------------------------
 section "Every op against the reference: fp32 and bf16; forward, backward, accumulating, evaluation; twice the same bytes"
@@ -160,6 +150,13 @@ train() { # CONFIG DIR [OPTION...]
     "$bin/sc_mpi" "$work/$config.json" --data-dir "$work/pictures" --output-dir "$work/$dir" --log-dir "$work/logs" \
         --cache-dir "$work/cache" --backend cuda --gpus 0 "$@"
 }
+train_ranks() { # CONFIG DIR GPUS [OPTION...]
+    local config=$1 dir=$2 gpus=$3 launcher=mpirun
+    shift 3
+    [ ! -x "$bin/mpirun" ] || launcher=$bin/mpirun
+    "$launcher" --oversubscribe -np 2 "$bin/sc_mpi" "$work/$config.json" --data-dir "$work/pictures" --output-dir "$work/$dir" \
+        --log-dir "$work/logs" --cache-dir "$work/cache" --backend cuda --gpus "$gpus" --group-size 2 "$@"
+}
 losses() { tr -d ' \n' <"$work/$1/$2/fold_1/history.json" | sed -n 's/.*"train_loss":\[\([^]]*\)\].*/\1/p'; }
 same_run() { # DIR DIR: the results that no time is in
     local f
@@ -175,7 +172,7 @@ compare() { # WHAT DIR DIR
         row "$1" FAIL "$words"
     fi
 }
-export -f train
+export -f train train_ranks
 export bin work
 "$bin/make_demo_data" "$work/pictures" --images $images --size-min 100 --size-max 120 --seed 1 >/dev/null
 timed() { # NAME SECONDS COMMAND...: $took
@@ -203,6 +200,32 @@ if timed "training" 120 bash -c 'train one a'; then
             row "$folds folds" measured "one after the other $one ms, at once $took ms: $(awk "BEGIN { printf \"%.2f\", $one / $took }") times as fast (whole runs, start included; goal 1.5)"
         fi
     fi
+    near_first() { # DIR: the first loss is that of one rank, to rounding
+        awk -v a="$(losses "$1" one)" -v b="$all" 'BEGIN { split(a, x, ","); split(b, y, ","); d = x[1] - y[1]; t = 0.03 * y[1]
+                                                          exit !(x[1] + 0 > 0 && d <= t && d >= -t) }'
+    }
+    ranks() { # WHAT DIR GPUS [OPTION...]: two ranks share the job
+        local what=$1 dir=$2 gpus=$3
+        shift 3
+        stage "$what" 90 bash -c 'train_ranks one "$@"' - "$dir" "$gpus" "$@" || return
+        if near_first "$dir"; then
+            row "$what" PASS "losses $(losses "$dir" one)$(sed -n 's/.*\(GPUs do not talk.*\)/; \1/p' "$work/out" "$work/err" | head -n 1)"
+        else
+            row "$what" FAIL "losses $(losses "$dir" one), of one rank $all"
+        fi
+    }
+    if command -v "$bin/mpirun" mpirun >/dev/null; then
+        ranks "two ranks on one GPU, through the host" r1 0
+        if [ "$gpus" -gt 1 ]; then
+            ranks "two ranks with a GPU each, NCCL" r2 0,1
+            ranks "the same again" r3 0,1 && compare "NCCL twice" r2 r3
+            ranks "NCCL without a graph" r4 0,1 --no-graph && compare "NCCL, graph and --no-graph" r2 r4
+        else
+            row "two ranks with a GPU each, NCCL" "NOT RUN" "one GPU"
+        fi
+    else
+        row "two ranks" "NOT RUN" "no mpirun"
+    fi
     if [ -n "$has_torch" ] && [ -f "$oracle/replay_steps.py" ]; then
         stage "steps to be repeated" 60 bash -c 'train one d --no-amp --dump-steps 2 "$work/steps"'
         steps=$(dirname "$(find "$work/steps" -name 'step_0001*' 2>/dev/null | head -n 1)")
@@ -222,9 +245,13 @@ torch_options=()
 [ -z "$small" ] || torch_options=(--batch 2 --size 32 --vocabulary 600 --steps 1 --ceiling 256)
 torch_row() { # NAME SECONDS WORDS...
     if [ -n "$has_torch" ]; then
+        broken="NOT RUN" # PyTorch's trouble is not ours
         stage "PyTorch $3" "$2" "$python" "$scripts/gpu_step_torch.py" "${@:3}" "${torch_options[@]}"
+        broken=FAIL
+        return $code
     else
         row "PyTorch $3" "NOT RUN" "$python has no torch"
+        return 1
     fi
 }
 torch_row ceilings 60 ceilings && if [[ $(<"$work/out") =~ tflops=([0-9.]+).*tbytes=([0-9.]+) ]]; then
@@ -233,13 +260,39 @@ fi
 steps=()
 [ -z "$small" ] || steps=(--steps 1)
 stage "speed" 90 "$bin/gpu_check" speed $small "${steps[@]}"
-for how in eager graph compile compile_graph; do
-    limit=60
-    case $how in compile*) limit=120 ;; esac
-    torch_row "$how" $limit $how
-done
+for how in eager graph; do torch_row $how 60 $how; done
 stage "profile" 60 "$bin/gpu_check" profile $small "${rates[@]}" "${steps[@]}"
 
+# ---- bad accesses ----------------------------------------------------------------------------------------
+sanitize() { # TOOL
+    local op
+    if ! command -v compute-sanitizer >/dev/null; then
+        row "$1" "NOT RUN" "compute-sanitizer is not on PATH"
+        return
+    fi
+    for op in batch_norm max_pool attention layer_norm augment superclip_loss embed depthwise_conv2d channel_norm; do
+        [ $((most - SECONDS + began)) -ge 5 ] || { row "$1" "NOT RUN" "the time was up, from $op on"; break; }
+        code=0
+        timeout -k 5 40 compute-sanitizer --tool "$1" --target-processes all --error-exitcode 9 "$bin/gpu_check" ops --op $op --small \
+            >"$work/out" 2>&1 </dev/null || code=$?
+        case $code in
+        0) row "$1, $op" PASS "$(grep 'ERROR SUMMARY' "$work/out" | tail -n 1 | tr -d '=')" ;;
+        124 | 137) row "$1, $op" "NOT RUN" "no end within 40 s" ;;
+        *)
+            words=$(grep -E 'Error|Invalid|hazard|Race|ERROR SUMMARY|FAIL' "$work/out" | head -n 3)
+            # Some virtual machines have devices that it cannot look into.
+            [[ $words != *"not supported"* ]] || { row "$1" "NOT RUN" "$words"; break; }
+            row "$1, $op" FAIL "exit $code: ${words:-$(tail -n 2 "$work/out")}"
+            ;;
+        esac
+    done
+}
+section "compute-sanitizer over the own kernels: bad accesses"
+sanitize memcheck
+
+# ---- what takes longest ----------------------------------------------------------------------------------
+section "Speed of PyTorch's compiled step"
+for how in compile compile_graph; do torch_row $how 120 $how; done
 median() { # PATTERN: of the row's milliseconds
     sed -n "s/^| $1 | measured | median \([0-9.]*\) ms.*/\1/p" "$out" | head -n 1
 }
@@ -254,27 +307,8 @@ for batch in 32 256; do
     row "beside PyTorch, batch $batch" measured "$words"
 done
 
-# ---- bad accesses ----------------------------------------------------------------------------------------
-section "compute-sanitizer over the own kernels"
-if command -v compute-sanitizer >/dev/null; then
-    for tool in memcheck racecheck; do
-        for op in batch_norm max_pool attention layer_norm augment superclip_loss embed depthwise_conv2d channel_norm; do
-            [ $((most - SECONDS + began)) -ge 5 ] || { row "$tool" "NOT RUN" "the time was up, from $op on"; break; }
-            if timeout -k 5 40 compute-sanitizer --tool $tool --target-processes all --error-exitcode 9 "$bin/gpu_check" ops --op $op --small \
-                >"$work/out" 2>&1 </dev/null; then
-                row "$tool, $op" PASS "$(grep 'ERROR SUMMARY' "$work/out" | tail -n 1 | tr -d '=')"
-            else
-                code=$?
-                case $code in
-                124 | 137) row "$tool, $op" "NOT RUN" "no end within 40 s" ;;
-                *) row "$tool, $op" FAIL "exit $code: $(grep -E 'Error|Invalid|hazard|Race|ERROR SUMMARY|FAIL' "$work/out" | head -n 3)" ;;
-                esac
-            fi
-        done
-    done
-else
-    row "compute-sanitizer" "NOT RUN" "it is not on PATH"
-fi
+section "compute-sanitizer over the own kernels: races"
+sanitize racecheck
 
 say ""
 if [ $failures = 0 ]; then

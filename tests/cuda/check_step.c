@@ -183,24 +183,35 @@ static squares measure(const sc_tensor *a, const sc_tensor *b)
     }
     return s;
 }
+/* Of a tensor, against its own length or a hundredth of the whole's; NaN counts as far. */
+static double distance(const squares *s, const squares *whole)
+{
+    const double e = sqrt(s->difference) / fmax(sqrt(s->size), 1e-2 * sqrt(whole->size));
+    return isnan(e) ? INFINITY : e;
+}
+static squares size_of_all(const sc_tensor_set *set)
+{
+    squares all = {0, 0};
+    for (size_t i = 0; i < set->count; i++)
+        all.size += measure(&set->items[i], &set->items[i]).size;
+    return all;
+}
 sc_status gradients_apart(const sc_tensor_set *got, const sc_tensor_set *want,
                           gradient_distance *out)
 {
-    squares total = {0, 0};
-    *out = (gradient_distance){0};
+    *out = (gradient_distance){.worst = -1};
     if (got->count != want->count)
         return sc_fail(SC_EINTERNAL, "%zu gradients, not %zu", got->count, want->count);
-    for (size_t i = 0; i < want->count; i++)
-        total.size += measure(&want->items[i], &want->items[i]).size;
+    squares total = size_of_all(want);
     for (size_t i = 0; i < want->count; i++) {
         const sc_tensor *b = &want->items[i], *a = sc_tensor_set_find(got, b->name);
         if (a == NULL)
             return sc_fail(SC_EINTERNAL, "no gradient of %s", b->name);
         const squares s = measure(a, b);
-        const double e = sqrt(s.difference) / fmax(sqrt(s.size), 1e-2 * sqrt(total.size));
+        const double e = distance(&s, &total);
         total.difference += s.difference;
-        if (!(e <= out->worst)) { /* NaN too */
-            out->worst = isnan(e) ? INFINITY : e;
+        if (e > out->worst) {
+            out->worst = e;
             snprintf(out->name, sizeof out->name, "%s", b->name);
         }
     }
@@ -208,4 +219,18 @@ sc_status gradients_apart(const sc_tensor_set *got, const sc_tensor_set *want,
     if (!(out->whole <= HUGE_VAL))
         out->whole = INFINITY;
     return SC_OK;
+}
+void gradients_off(const sc_tensor_set *got, const sc_tensor_set *want, double bound, int most,
+                   sc_text *out)
+{
+    const squares total = size_of_all(want);
+    for (size_t i = 0; i < want->count && most > 0; i++) {
+        const sc_tensor *b = &want->items[i], *a = sc_tensor_set_find(got, b->name);
+        const squares s = a ? measure(a, b) : (squares){INFINITY, 0};
+        const double e = distance(&s, &total);
+        if (e <= bound)
+            continue;
+        sc_text_putf(out, "%s %.1e, ", b->name, e);
+        most--;
+    }
 }

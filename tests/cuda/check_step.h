@@ -50,5 +50,8 @@ typedef struct gradient_distance {
 } gradient_distance;
 sc_status gradients_apart(const sc_tensor_set *got, const sc_tensor_set *want,
                           gradient_distance *out);
+/* Appends "name error, " of the first `most` tensors that are off by more than the bound. */
+void gradients_off(const sc_tensor_set *got, const sc_tensor_set *want, double bound, int most,
+                   sc_text *out);
 
 #endif

@@ -139,11 +139,12 @@ static sc_status choose(blas *b, blas_product *p)
 {
     static const int sides[] = {BLAS_PREFER_ALIGNMENT_A, BLAS_PREFER_ALIGNMENT_B,
                                 BLAS_PREFER_ALIGNMENT_C, BLAS_PREFER_ALIGNMENT_D};
+    enum { ASKED = 8 }; /* the first that can run */
     const size_t workspace = BLAS_WORKSPACE;
-    const uint32_t reduction = BLAS_REDUCTION_NONE, alignment = 16;
+    const uint32_t reduction = BLAS_REDUCTION_NONE, alignment = BLAS_ALIGNMENT;
     void *prefer = NULL;
-    blas_result best = {.state = -1};
-    int found = 0;
+    blas_result results[ASKED];
+    int found = 0, best = 0;
     sc_status status = SC_OK;
     SC_TRY_GOTO(check(b->api.prefer_new(&prefer), "preferences"));
     SC_TRY_GOTO(
@@ -156,11 +157,16 @@ static sc_status choose(blas *b, blas_product *p)
         SC_TRY_GOTO(check(b->api.prefer_set(prefer, sides[i], &alignment, sizeof alignment),
                           "preferences"));
     const int failed = b->api.heuristic(b->handle, p->desc, p->layout[0], p->layout[1],
-                                        p->layout[2], p->layout[2], prefer, 1, &best, &found);
-    if (failed != 0 || found < 1 || best.state != 0 || best.workspace > workspace)
+                                        p->layout[2], p->layout[2], prefer, ASKED, results, &found);
+    if (failed != 0)
+        found = 0;
+    while (best < found && (results[best].state != 0 || results[best].workspace > workspace))
+        best++;
+    if (best < found)
+        p->algorithm = results[best].algorithm;
+    else
         status = sc_fail(SC_EUNSUPPORTED, "cuda: cuBLASLt %zu has no algorithm (status %d)",
-                         b->api.version(), failed != 0 ? failed : best.state);
-    p->algorithm = best.algorithm;
+                         b->api.version(), failed != 0 || found == 0 ? failed : results[0].state);
 done:
     if (prefer != NULL)
         (void)b->api.prefer_free(prefer);
@@ -170,8 +176,12 @@ sc_status blas_product_new(blas *b, const blas_matrix *x, const blas_matrix *y,
                            const blas_matrix *d, bool add, const void *bias, blas_product **out)
 {
     const blas_matrix *const m[3] = {x, y, d};
+    const void *const at[4] = {x->p, y->p, d->p, bias};
     sc_status status = SC_OK;
     *out = NULL;
+    for (int i = 0; i < 4; i++)
+        if ((uintptr_t)at[i] % BLAS_ALIGNMENT != 0 || (i < 3 && at[i] == NULL))
+            return sc_fail(SC_EINTERNAL, "cuda: a product's matrix %d lies at %p", i, at[i]);
     blas_product *p = sc_alloc(1, sizeof *p);
     if (p == NULL)
         return SC_ENOMEM;

@@ -14,7 +14,8 @@ enum {
 #define SC_ABI(ours, number, theirs) ours = number,
 #include "blas.def"
 #undef SC_ABI
-    BLAS_WORKSPACE = 4 << 20 /* bytes every product may use, of the caller's */
+    BLAS_ALIGNMENT = 16,     /* bytes, of every address */
+    BLAS_WORKSPACE = 4 << 20 /* bytes every product may use, of the caller's; aligned to 256 */
 };
 
 typedef struct blas blas;
@@ -23,13 +24,13 @@ sc_status blas_open(blas **out);
 void blas_close(blas *b); /* NULL is fine */
 
 typedef struct blas_matrix {
-    const void *p; /* 16-byte aligned */
+    const void *p; /* aligned */
     sc_cuda_type type;
     int64_t rows, cols;
     bool turned; /* use it transposed */
 } blas_matrix;
 typedef struct blas_product blas_product;
-/* Binds addresses too. a and b are of one type; d is float, or of their type. add: to what d holds.
+/* Binds addresses too. x and y are of one type; d is float, or of their type. add: to what d holds.
  * bias: NULL, or one element of d's type for each row of d. */
 sc_status blas_product_new(blas *b, const blas_matrix *x, const blas_matrix *y,
                            const blas_matrix *d, bool add, const void *bias, blas_product **out);

@@ -208,13 +208,18 @@ API int cublasLtMatmulAlgoGetHeuristic(void *h, const desc *d, const layout *a, 
     const int status = supported(d, m);
     if (status != OK)
         return status;
-    memset(results, 0, sizeof *results);
+    memset(results, 0, sizeof *results * (size_t)asked);
+    if (asked > 1) { /* the first may not be able to run */
+        results->state = NOT_SUPPORTED;
+        results++;
+        *found = 1;
+    }
     results->algo.product = fingerprint(d, m);
     results->algo.split = p->reduction != BLAS_REDUCTION_NONE;
     for (int i = 0; i < 4; i++)
         results->algo.align[i] = p->align[i];
     results->workspace = results->algo.workspace = p->workspace < 4096 ? p->workspace : 4096;
-    *found = 1;
+    ++*found;
     return OK;
 }
 API int cublasLtMatmul(void *h, const desc *d, const float *alpha, const void *a, const layout *la,
@@ -239,7 +244,8 @@ API int cublasLtMatmul(void *h, const desc *d, const float *alpha, const void *a
                                 !shim_device_memory(workspace, algo->workspace, "a workspace")))
         return INVALID_VALUE;
     if (d->bias && d->epilogue == BLAS_EPILOGUE_BIAS &&
-        !shim_device_memory(d->bias, ld->rows * size_of(d->bias_type), "a bias"))
+        ((uintptr_t)d->bias % 16 != 0 ||
+         !shim_device_memory(d->bias, ld->rows * size_of(d->bias_type), "a bias")))
         return INVALID_VALUE;
     const desc how = *d;
     const layout ma = *la, mb = *lb, mc = *lc, md = *ld;
