@@ -117,6 +117,15 @@ if command -v nvidia-smi >/dev/null; then
 else
     say "- no nvidia-smi"
 fi
+# Open MPI starts on no machine without an interface, and some virtual ones leave even this one down.
+loopback=$( (exec 3<>/dev/tcp/127.0.0.1/1) 2>&1)
+if [[ $loopback = *unreachable* ]]; then
+    if ip link set lo up 2>/dev/null; then
+        say "- the loopback interface was down: it is up now"
+    else
+        say "- the loopback interface is down: Open MPI may not start (ip link set lo up)"
+    fi
+fi
 say "- CUDA_HOME=${CUDA_HOME:-} LD_LIBRARY_PATH=${LD_LIBRARY_PATH:-} CUDA_VISIBLE_DEVICES=${CUDA_VISIBLE_DEVICES:-all}"
 say "- $python: $(cell "$torch_words")"
 section "The device"
