@@ -4,6 +4,7 @@
 #include "kernels.h"
 #include "shim/shim.h"
 
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -304,12 +305,47 @@ static void test_told_once(void **state)
     end(&p);
 }
 
+/* Handles of libraries are made and ended by one thread while another records. */
+enum { ROUNDS = 200 };
+static void *hold_often(void *going)
+{
+    for (int i = 0; i < ROUNDS; i++) {
+        sc_cuda_hold_recordings();
+        if (shim_wait_for_device() != 0)
+            *(int *)going = -1;
+        sc_cuda_release_recordings();
+    }
+    return NULL;
+}
+static void test_hold(void **state)
+{
+    (void)state;
+    place p;
+    void *graph = NULL;
+    int outcome = 0;
+    pthread_t other;
+    begin(&p);
+    assert_int_equal(pthread_create(&other, NULL, hold_often, &outcome), 0);
+    for (int i = 0; i < ROUNDS; i++) {
+        OK(sc_cuda_record_begin(p.a));
+        OK(sc_cuda_zero(p.a, p.device, BYTES));
+        OK(sc_cuda_record_end(p.a, &graph));
+        OK(sc_cuda_graph_free(graph));
+    }
+    assert_int_equal(pthread_join(other, NULL), 0);
+    assert_int_equal(outcome, 0);
+    OK(sc_cuda_record_begin(p.a)); /* without holding, the recording is lost */
+    assert_int_equal(shim_wait_for_device(), UNSUPPORTED);
+    assert_int_equal(sc_cuda_record_end(p.a, &graph), INVALIDATED);
+    end(&p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_order),          cmocka_unit_test(test_pinned_is_read_late),
         cmocka_unit_test(test_events),         cmocka_unit_test(test_graph),
         cmocka_unit_test(test_forgotten_wait), cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_told_once)};
+        cmocka_unit_test(test_told_once),      cmocka_unit_test(test_hold)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

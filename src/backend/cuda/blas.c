@@ -59,8 +59,7 @@ static sc_status load(blas_api *out)
 {
     static const char what[] = "cuBLASLt (libcublasLt.so.13 or .12)";
     void *library = NULL;
-    if (cuda_library(what, "libcublasLt.so.13", &library) != SC_OK)
-        SC_TRY(cuda_library(what, "libcublasLt.so.12", &library));
+    SC_TRY(cuda_blas_library(what, &library));
     const struct {
         const char *name;
         void *function;
@@ -92,7 +91,10 @@ sc_status blas_open(blas **out)
     if (b == NULL)
         return SC_ENOMEM;
     b->api = api;
-    const sc_status status = check(api.create(&b->handle), "no handle");
+    sc_cuda_hold_recordings();
+    const int failed = api.create(&b->handle);
+    sc_cuda_release_recordings();
+    const sc_status status = check(failed, "no handle");
     if (status != SC_OK)
         free(b);
     else
@@ -103,7 +105,9 @@ void blas_close(blas *b)
 {
     if (b == NULL)
         return;
+    sc_cuda_hold_recordings();
     (void)b->api.destroy(b->handle);
+    sc_cuda_release_recordings();
     free(b);
 }
 

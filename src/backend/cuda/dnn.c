@@ -10,6 +10,9 @@ sc_status dnn_load(dnn_api *out)
 {
     static const char what[] = "cuDNN 9 (libcudnn_graph.so.9)";
     void *library = NULL;
+    /* cuDNN opens it by its name, and aborts the process where the loader does not find it: what is
+     * open already is found. Missing, it is told by the first product. */
+    (void)cuda_blas_library("cuBLASLt", &library);
     SC_TRY(cuda_library(what, "libcudnn_graph.so.9", &library));
     const struct {
         const char *name;
@@ -96,7 +99,10 @@ sc_status dnn_open(const dnn_api *api, void *stream, const char *cache_folder, c
     sc_status status = SC_OK;
     *out = NULL;
     SC_TRY(start(api, &d));
-    SC_TRY_GOTO(dnn_check(d, api->create(&d->handle), "no handle"));
+    sc_cuda_hold_recordings();
+    const int failed = api->create(&d->handle);
+    sc_cuda_release_recordings();
+    SC_TRY_GOTO(dnn_check(d, failed, "no handle"));
     SC_TRY_GOTO(dnn_check(d, api->set_stream(d->handle, stream), "its stream"));
     d->stream = stream;
     if (cache_folder != NULL &&
@@ -137,8 +143,11 @@ void dnn_close(dnn *d)
     dnn_cache_free(d->cache);
     if (d->device != NULL)
         (void)d->api.descriptor_free(d->device);
-    if (d->handle != NULL)
+    if (d->handle != NULL) {
+        sc_cuda_hold_recordings();
         (void)d->api.destroy(d->handle);
+        sc_cuda_release_recordings();
+    }
     free(d);
 }
 

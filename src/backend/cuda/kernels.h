@@ -323,6 +323,11 @@ int sc_cuda_stream_after(void *stream, void *event);
  * calls of this thread are judged. A failed end leaves *graph NULL and nothing recording. */
 int sc_cuda_record_begin(void *stream);
 int sc_cuda_record_end(void *stream, void **graph);
+/* CUDA refuses to wait for the whole device while any thread records, and the recording is lost:
+ * calls that may do so (handles of libraries begin and end with it) stand between these two, which
+ * wait for recordings and keep new ones waiting. Not within a recording. */
+void sc_cuda_hold_recordings(void);
+void sc_cuda_release_recordings(void);
 int sc_cuda_graph_launch(void *graph, void *stream);
 int sc_cuda_graph_free(void *graph);
 int sc_cuda_copy(void *stream, void *to, const void *from, size_t bytes);

@@ -124,6 +124,13 @@ sc_status cuda_library(const char *what, const char *soname, void **out)
     return status;
 }
 
+sc_status cuda_blas_library(const char *what, void **out)
+{
+    return cuda_library(what, "libcublasLt.so.13", out) == SC_OK
+               ? SC_OK
+               : cuda_library(what, "libcublasLt.so.12", out);
+}
+
 sc_status cuda_symbol(void *library, const char *what, const char *name, void *function)
 {
     void *p = dlsym(library, name);

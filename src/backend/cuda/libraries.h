@@ -10,6 +10,8 @@
  * PATH, ~/.local), where PyTorch brings it, else from /usr/local/cuda. The handle is never closed:
  * NVIDIA's libraries keep threads. SC_EUNSUPPORTED: "cuda: cuDNN (libx.so.9) was not found ..." */
 sc_status cuda_library(const char *what, const char *soname, void **out);
+/* cuBLASLt 13, else 12. */
+sc_status cuda_blas_library(const char *what, void **out);
 /* One function; SC_EUNSUPPORTED names it and the library. */
 sc_status cuda_symbol(void *library, const char *what, const char *name, void *function);
 

@@ -1,6 +1,7 @@
 /* The few calls of CUDA's runtime that host code needs, behind plain types. */
 #include "device.cuh"
 
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -137,15 +138,41 @@ extern "C" int sc_cuda_stream_after(void *stream, void *event)
     return told(cudaStreamWaitEvent(sc_cuda_queue(stream), static_cast<cudaEvent_t>(event), 0));
 }
 
+/* Recording threads share it; who waits for the whole device has it alone. Of the process, as the
+ * device's context is. */
+static pthread_rwlock_t recording = PTHREAD_RWLOCK_INITIALIZER;
+static thread_local void *recorded; /* the stream that this thread records */
+
+extern "C" void sc_cuda_hold_recordings(void)
+{
+    pthread_rwlock_wrlock(&recording);
+}
+extern "C" void sc_cuda_release_recordings(void)
+{
+    pthread_rwlock_unlock(&recording);
+}
 extern "C" int sc_cuda_record_begin(void *stream)
 {
-    return told(cudaStreamBeginCapture(sc_cuda_queue(stream), cudaStreamCaptureModeThreadLocal));
+    if (recorded != nullptr)
+        return static_cast<int>(cudaErrorInvalidValue);
+    pthread_rwlock_rdlock(&recording);
+    const cudaError_t e =
+        cudaStreamBeginCapture(sc_cuda_queue(stream), cudaStreamCaptureModeThreadLocal);
+    if (e == cudaSuccess)
+        recorded = stream;
+    else
+        pthread_rwlock_unlock(&recording);
+    return told(e);
 }
 extern "C" int sc_cuda_record_end(void *stream, void **graph)
 {
     cudaGraph_t drawn = nullptr;
     cudaGraphExec_t made = nullptr;
     cudaError_t e = cudaStreamEndCapture(sc_cuda_queue(stream), &drawn);
+    if (stream == recorded) {
+        recorded = nullptr;
+        pthread_rwlock_unlock(&recording);
+    }
     if (e == cudaSuccess)
         e = cudaGraphInstantiateWithFlags(&made, drawn, 0);
     if (drawn != nullptr)

@@ -42,6 +42,8 @@ void shim_set_schedule(unsigned long seed);
  */
 void shim_drop_wait(long n);
 long shim_waits(void);
+/* cudaDeviceSynchronize, by which libraries' handles end. */
+int shim_wait_for_device(void);
 
 #ifdef __cplusplus
 }

@@ -9,6 +9,7 @@
  */
 #include "device.h"
 
+#include <atomic>
 #include <deque>
 #include <map>
 #include <memory>
@@ -40,7 +41,8 @@ struct recording {
     std::vector<node> nodes;
     cudaStream_t origin;
     std::set<cudaStream_t> members;
-    bool spoilt = false, talks = false;
+    std::atomic<bool> spoilt{false}; /* by any thread */
+    bool talks = false;
 };
 /* Nodes of launched graphs, by lane. */
 struct loose {
@@ -58,9 +60,9 @@ int lanes; /* numbers given */
 uint64_t seed = getenv("SHIM_SCHEDULE") ? (uint64_t)atol(getenv("SHIM_SCHEDULE")) : 1;
 long waits, dropped = -1;
 
+std::map<int, std::unique_ptr<home>> all; /* threads end before their streams */
 home *here()
 {
-    static std::map<int, std::unique_ptr<home>> all; /* threads end before their streams */
     static int next;
     thread_local home *mine;
     if (!mine) {
@@ -194,7 +196,11 @@ int add_node(cudaStream_t s, work run)
 }
 void leave(const std::shared_ptr<recording> &r)
 {
-    here()->recordings.erase(r.get());
+    home *mine = here();
+    {
+        std::lock_guard<std::mutex> hold(lock);
+        mine->recordings.erase(r.get());
+    }
     for (cudaStream_t s : r->members) {
         s->to = nullptr;
         s->tips.clear();
@@ -234,6 +240,26 @@ cudaError_t shim_unsafe(const char *name)
     for (recording *r : here()->recordings)
         any = r->spoilt = true;
     return any ? refused(cudaErrorStreamCaptureUnsupported, name) : cudaSuccess;
+}
+/* "Invalid to synchronize a device when any of its streams is in capture mode": whoever records. */
+cudaError_t cudaDeviceSynchronize(void)
+{
+    bool any = false;
+    {
+        std::lock_guard<std::mutex> hold(lock);
+        for (auto &h : all)
+            for (recording *r : h.second->recordings)
+                any = r->spoilt = true;
+    }
+    if (any)
+        return refused(cudaErrorStreamCaptureUnsupported,
+                       "a wait for the whole device while a thread records");
+    shim_drain();
+    return cudaSuccess;
+}
+int shim_wait_for_device(void)
+{
+    return (int)cudaDeviceSynchronize();
 }
 void shim_drain(void)
 {
@@ -422,7 +448,9 @@ cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mo
     stream->to->origin = stream;
     stream->to->members.insert(stream);
     stream->tips.clear();
-    here()->recordings.insert(stream->to.get());
+    home *mine = here();
+    std::lock_guard<std::mutex> hold(lock);
+    mine->recordings.insert(stream->to.get());
     return cudaSuccess;
 }
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph)

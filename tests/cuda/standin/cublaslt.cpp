@@ -16,7 +16,7 @@ enum {
 #include "blas.def"
 #undef SC_ABI
 };
-enum { OK = 0, INVALID_VALUE = 7, EXECUTION_FAILED = 13, NOT_SUPPORTED = 15 };
+enum { OK = 0, NOT_INITIALIZED = 1, INVALID_VALUE = 7, EXECUTION_FAILED = 13, NOT_SUPPORTED = 15 };
 
 struct desc {
     int compute, scale, turn_a = BLAS_AS_IT_IS, turn_b = BLAS_AS_IT_IS, bias_type = -1;
@@ -120,15 +120,19 @@ API size_t cublasLtGetVersion(void)
 {
     return 130100;
 }
+/* Ending a handle waits for the device, as documented. */
 API int cublasLtCreate(void **h)
 {
+    *h = nullptr;
+    if (cudaDeviceSynchronize() != cudaSuccess)
+        return NOT_INITIALIZED;
     *h = new int(0);
     return OK;
 }
 API int cublasLtDestroy(void *h)
 {
     delete (int *)h;
-    return OK;
+    return cudaDeviceSynchronize() == cudaSuccess ? OK : (int)EXECUTION_FAILED;
 }
 API int cublasLtMatmulDescCreate(desc **out, int compute, int scale)
 {

@@ -282,15 +282,19 @@ API void cudnnGetLastErrorString(char *text, size_t size)
     snprintf(text, size, "%s", last_error.c_str());
     last_error.clear();
 }
+/* Handles begin and end with a wait for the device, "implicitly", as documented. */
 API int cudnnCreate(handle **h)
 {
+    *h = nullptr;
+    if (cudaDeviceSynchronize() != cudaSuccess)
+        return refuse(NOT_INITIALIZED, "cudaDeviceSynchronize() != cudaSuccess");
     *h = new handle;
     return OK;
 }
 API int cudnnDestroy(handle *h)
 {
     delete h;
-    return OK;
+    return cudaDeviceSynchronize() == cudaSuccess ? OK : (int)EXECUTION_FAILED;
 }
 API int cudnnSetStream(handle *h, cudaStream_t s)
 {
