@@ -67,6 +67,7 @@ typedef struct sc_options {
     char *data_on_gpu; /* auto, on, off */
     int group_size;    /* 0: the planner decides */
     int plan_ranks;    /* 0: the ranks there are */
+    char *plan_gpu;    /* auto, or a GPU of the table: what --plan and --check reckon with */
     int overfit;       /* 0: off */
     int dump_steps;    /* 0: off */
     char *dump_dir;

@@ -11,6 +11,7 @@
 
 #include <signal.h>
 
+#include "superclip/absent.h"
 #include "superclip/backend.h"
 #include "superclip/comm.h"
 #include "superclip/config.h"
@@ -92,6 +93,7 @@ struct app {
     sc_options options;
     sc_backend const *backend;
     sc_device *devices[2]; /* fp32 (fp64 for ref), bf16; opened when first needed */
+    bool absent;     /* --plan or --check for a GPU that is not here */
     size_t gpu_room; /* bytes free for one rank on the fullest GPU when the run began, 0: no GPU */
     sc_device *keeper;     /* of the data sets on the GPU; NULL: there are none */
     sc_resident *resident; /* the same */

@@ -153,9 +153,8 @@ void app_tell_gpu_memory(const app *a, const app_gpu_memory *m, sc_text *t)
     app_amount(m->jobs, jobs);
     app_amount(m->data, data);
     sc_text_putf(t,
-                 "GPU memory: %s free for a rank, a tenth of it kept for libraries, NCCL and "
-                 "recorded steps; ",
-                 have);
+                 "GPU memory: %s %s, a tenth of it kept for libraries, NCCL and recorded steps; ",
+                 have, a->absent ? "of the GPU assumed for a rank" : "free for a rank");
     sc_text_putf(t, a->at_once > 1 ? "%d jobs at once take up to %s, " : "%d job takes up to %s, ",
                  a->at_once, jobs);
     sc_text_putf(t, "the images %s %s\n", data,

@@ -18,6 +18,40 @@ static int gpu_number(const app *a)
     return atoi(list);
 }
 
+/* ---- a GPU that is not here, for --plan and --check --------------------------------------------
+ */
+
+static bool only_tells(const app *a)
+{
+    return a->options.action == SC_ACTION_PLAN || a->options.action == SC_ACTION_CHECK;
+}
+
+static bool names_kind(const app *a)
+{
+    return strcmp(a->options.plan_gpu, "auto") != 0;
+}
+
+static const char *gpu_kind(const app *a)
+{
+    return names_kind(a) ? a->options.plan_gpu : "h100";
+}
+
+static sc_status judge_kind(const app *a)
+{
+    const char *kind = a->options.plan_gpu, *name = a->options.backend;
+    if (!names_kind(a))
+        return SC_OK;
+    if (!only_tells(a))
+        return sc_fail(SC_EUSAGE, "--plan-gpu %s is for --plan and --check; leave it out to train",
+                       kind);
+    if (strcmp(name, "cpu") == 0 || strcmp(name, "ref") == 0)
+        return sc_fail(SC_EUSAGE,
+                       "--plan-gpu %s reckons with a GPU, and --backend %s computes without; leave "
+                       "one of the two out",
+                       kind, name);
+    return SC_OK;
+}
+
 sc_status app_open_device(const app *a, bool bf16, int neighbours, const sc_log *log,
                           sc_device **out)
 {
@@ -25,6 +59,8 @@ sc_status app_open_device(const app *a, bool bf16, int neighbours, const sc_log 
     if (o.threads < 1)
         o.threads = 1;
     o.precision = a->backend == sc_backend_ref() ? SC_FP64 : bf16 ? SC_BF16_MIXED : SC_FP32;
+    if (a->absent)
+        return sc_backend_open_absent(&o, gpu_kind(a), out);
     return a->backend->open_nth ? a->backend->open_nth(&o, gpu_number(a), out)
                                 : a->backend->open(&o, out);
 }
@@ -34,14 +70,44 @@ static sc_status open_device(app *a, bool bf16, const sc_log *log)
     return app_open_device(a, bf16, 1, log, &a->devices[bf16]);
 }
 
-static sc_status open_cuda(app *a, bool bf16)
+static sc_status find_cuda(app *a)
 {
     /* Before the driver starts: queues of the hardware, 8 without this, or the streams of several
      * jobs wait for each other. */
     if (strcmp(a->options.jobs_per_gpu, "1") != 0)
         setenv("CUDA_DEVICE_MAX_CONNECTIONS", "32", 0);
-    SC_TRY(sc_backend_find_cuda(&a->backend));
+    return sc_backend_find_cuda(&a->backend);
+}
+
+static sc_status open_cuda(app *a, bool bf16)
+{
+    SC_TRY(find_cuda(a));
     return open_device(a, bf16, &a->log);
+}
+
+/* Where a rank has no GPU, all of them plan as if each had one. Training would not begin. */
+static sc_status open_cuda_or_absent(app *a, bool bf16)
+{
+    bool lacking = false;
+    sc_status status = open_cuda(a, bf16);
+    char why[256] = "not every rank has one";
+    if (!only_tells(a))
+        return status;
+    if (status != SC_OK)
+        (void)snprintf(why, sizeof why, "%.255s", sc_message());
+    SC_TRY(sc_comm_any(a->world->comm, status != SC_OK, &lacking));
+    if (!lacking)
+        return SC_OK;
+    if (a->devices[bf16])
+        a->backend->close(a->devices[bf16]);
+    a->devices[bf16] = NULL;
+    a->absent = true;
+    SC_TRY(open_cuda(a, bf16));
+    sc_warn(&a->log,
+            "there is no GPU to train on here (%s): all that follows is for one %s a rank, and "
+            "nothing else in its memory; --plan-gpu names another kind",
+            why, gpu_kind(a));
+    return SC_OK;
 }
 
 /* The backend by its name; auto is the GPU when every rank has one, and why_not then says why they
@@ -49,13 +115,21 @@ static sc_status open_cuda(app *a, bool bf16)
 static sc_status open_named(app *a, const char *name, bool bf16, char why_not[256])
 {
     bool lacking = false;
+    SC_TRY(judge_kind(a));
     if (strcmp(name, "cpu") == 0 || strcmp(name, "ref") == 0) {
         a->backend = strcmp(name, "ref") == 0 ? sc_backend_ref() : sc_backend_cpu();
         return open_device(a, bf16, &a->log);
     }
-    sc_status status = open_cuda(a, bf16);
-    if (strcmp(name, "cuda") == 0)
+    if (names_kind(a)) {
+        a->absent = true;
+        sc_status status = open_cuda(a, bf16);
+        return status == SC_OK ? SC_OK : sc_fail_prefix(status, "--plan-gpu %s", gpu_kind(a));
+    }
+    if (strcmp(name, "cuda") == 0) {
+        sc_status status = open_cuda_or_absent(a, bf16);
         return status == SC_OK ? SC_OK : sc_fail_prefix(status, "--backend cuda");
+    }
+    sc_status status = open_cuda(a, bf16);
     if (status == SC_OK)
         (void)snprintf(why_not, 256, "not every rank has one");
     else
@@ -97,6 +171,10 @@ static sc_status ask_memory(app *a, sc_device *d)
     sc_device_memory m = {0};
     const bool known = a->backend->memory != NULL;
     APP_AGREE(a, known ? a->backend->memory(d, &m) : SC_OK);
+    if (a->absent) { /* one a rank */
+        a->gpu_room = m.free;
+        return SC_OK;
+    }
     int64_t mine[2] = {(int64_t)m.free, (int64_t)m.unit};
     int64_t *all = sc_alloc((size_t)c->size * 2, sizeof *all);
     int64_t *counts = sc_alloc((size_t)c->size, sizeof *counts);

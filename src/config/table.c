@@ -42,6 +42,11 @@ const sc_option sc_option_table[] = {
     {RUN(plan_ranks), .flag = "plan-ranks", .type = SC_OPT_INT, RANGE(0, 1048576), .initial = "0",
      .action = SC_ACTION_PLAN, .group = DOING, .value = "N",
      .help = "the same for so many ranks; 0: those there are"},
+    {RUN(plan_gpu), .flag = "plan-gpu", .type = SC_OPT_TEXT,
+     .choices = "auto|a10|a100-40gb|a100|h100|h200|b200|l40s|rtx4090", .initial = "auto",
+     .group = DOING, .value = "GPU",
+     .help = "what --plan and --check reckon with: an empty GPU of this kind a rank, which need not "
+             "be here; auto: those there are, and h100 for --backend cuda where there is none"},
     {RUN(action), .flag = "check", .type = SC_OPT_ACTION, .action = SC_ACTION_CHECK, .group = DOING,
      .help = "check config, data, weights, disk and folders; train nothing"},
     {RUN(restart), .flag = "restart", .type = SC_OPT_BOOL, .initial = "false", .group = DOING,

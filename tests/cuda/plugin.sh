@@ -75,6 +75,26 @@ says "error: --backend cuda: cuda: no device: no NVIDIA driver was found"
 SHIM_DRIVER=12040 run none 1 --backend cuda --no-amp
 [ "$rc" != 0 ] || die "an old driver"
 says "the driver is for CUDA 12.4, this build for CUDA 13.0; install a newer driver, or build with CUDA 12"
+for what in --plan --check; do # a login node is told what a GPU would need
+    SHIM_DRIVER=0 run none 1 --backend cuda $what
+    [ "$rc" = 0 ] && [ ! -e none/t ] || die "$what without a GPU"
+    says "there is no GPU to train on here (cuda: no device: no NVIDIA driver was found"
+    says "Backend: cuda: as if on an empty NVIDIA H100 80GB, sm_90, bf16 (cuDNN "
+    says "GPU memory: 84.40 GB of the GPU assumed for a rank"
+done
+for kind in a10 a100-40gb a100 h100 h200 b200 l40s rtx4090; do # also where there is one
+    run none 1 --plan --plan-gpu $kind
+    [ "$rc" = 0 ] || die "--plan-gpu $kind"
+    says "as if on an empty NVIDIA "
+done
+STANDIN_CUDNN_VERSION=90100 run none 1 --plan --plan-gpu a10
+[ "$rc" = 0 ] || die "--plan-gpu without a cuDNN that does"
+says "(no usable cuDNN here: 0.54 GB taken for its workspace)"
+run none 1 --plan-gpu h100
+[ "$rc" = 1 ] && [ ! -e none ] || die "--plan-gpu to train"
+says "--plan-gpu h100 is for --plan and --check; leave it out to train"
+run none 1 --plan --plan-gpu h100 --backend cpu
+[ "$rc" = 1 ] || die "--plan-gpu on processors"
 STANDIN_CUDNN_VERSION=90100 run old 1 --backend cuda --no-amp
 [ "$rc" != 0 ] || die "an old cuDNN"
 says "cuDNN 9.1.0 was found; 9.11 or a newer 9 is needed"

@@ -37,9 +37,19 @@ typedef struct cuda_constants {
     int *faults;           /* pinned [CUDA_FAULTS]: as of the step before, or so */
 } cuda_constants;
 
+/* A GPU that is not there, by its data sheet. */
+typedef struct cuda_absent {
+    const char *name, *title;
+    int version, processors, shared; /* of shared memory: what a block may opt into */
+    int blocks, threads;             /* a multiprocessor holds so many */
+    int clock, memory_clock, l2;
+    size_t memory;
+} cuda_absent;
+
 typedef struct cuda_device {
     sc_device head;
-    void *stream; /* of the selected branch */
+    const cuda_absent *absent; /* not NULL: there is no device, memory is told and nothing runs */
+    void *stream;              /* of the selected branch */
     sc_branch branch;
     void *streams[SC_BRANCHES], *left[SC_BRANCHES]; /* left: the event of a branch's work so far */
     sc_cuda_device_facts facts;
@@ -128,6 +138,15 @@ static inline sc_cuda_activation cuda_activation(const sc_op_node *n)
 {
     return (sc_cuda_activation)n->attrs.activation;
 }
+
+/* absent.c. See superclip/absent.h; what a program finds free; cuDNN's description of it. */
+enum { CUDA_ABSENT_JSON = 1200 };
+const cuda_absent *cuda_absent_find(const char *name); /* NULL: not known */
+void cuda_absent_json(const cuda_absent *g, char out[CUDA_ABSENT_JSON]);
+size_t cuda_absent_free(const cuda_absent *g);
+sc_status cuda_open_absent(const sc_device_options *o, const char *gpu, sc_device **out);
+/* Of the plan, or the most that one may have where none can be made. */
+sc_status cuda_absent_workspace(cuda_device *d, const dnn_conv *c, size_t *bytes);
 
 /* Open what is not open yet. */
 sc_status cuda_dnn(cuda_device *d);

@@ -44,10 +44,12 @@ static void cuda_close(sc_device *head)
     peers_free(d->peers);
     dnn_close(d->dnn);
     blas_close(d->blas);
-    (void)sc_cuda_free(d->table);
-    (void)sc_cuda_free(d->constants);
-    (void)sc_cuda_free(d->faults);
-    cuda_queue_close(d);
+    if (d->absent == NULL) { /* to free nothing would start the driver */
+        (void)sc_cuda_free(d->table);
+        (void)sc_cuda_free(d->constants);
+        (void)sc_cuda_free(d->faults);
+        cuda_queue_close(d);
+    }
     free(d->staging);
     free(d);
 }
@@ -130,6 +132,8 @@ static sc_status cuda_open(const sc_device_options *o, sc_device **out)
 static sc_status cuda_alloc(sc_device *head, size_t bytes, void **out)
 {
     cuda_device *d = (cuda_device *)head;
+    if (d->absent != NULL)
+        return sc_fail(SC_EUNSUPPORTED, "cuda: there is no %s here to compute on", d->facts.name);
     bytes = cuda_align(bytes > 0 ? bytes : 1);
     int failed = sc_cuda_malloc(bytes, out);
     if (failed != 0)
@@ -148,6 +152,10 @@ static sc_status cuda_memory(sc_device *head, sc_device_memory *out)
 {
     const cuda_device *d = (const cuda_device *)head;
     *out = (sc_device_memory){0};
+    if (d->absent != NULL) {
+        *out = (sc_device_memory){cuda_absent_free(d->absent), d->absent->memory, 0};
+        return SC_OK;
+    }
     CUDA_TRY(sc_cuda_memory(&out->free, &out->total), "asking for the memory that is free");
     for (size_t i = 0; i < sizeof d->facts.uuid; i++) /* random in every byte: none is left out */
         out->unit ^= (uint64_t)(unsigned char)d->facts.uuid[i] << 8 * (i % sizeof out->unit);
@@ -178,7 +186,7 @@ sc_status cuda_dnn(cuda_device *d)
 }
 sc_status cuda_blas(cuda_device *d)
 {
-    return d->blas != NULL ? SC_OK : blas_open(&d->blas);
+    return d->blas != NULL || d->absent != NULL ? SC_OK : blas_open(&d->blas);
 }
 
 static sc_status cuda_supports(const sc_device *d, const sc_op_node *n)

@@ -46,6 +46,7 @@ typedef struct dnn_conv {
 } dnn_conv;
 
 enum { DNN_KEY = 160 };
+#define DNN_MOST_WORKSPACE ((size_t)512 << 20) /* no plan takes more */
 typedef struct dnn_plan dnn_plan;
 struct dnn_plan {
     dnn_plan *next;

@@ -8,7 +8,6 @@
 #include <string.h>
 
 enum { MOST_CONFIGS = 128 };
-#define MOST_WORKSPACE ((int64_t)512 << 20)
 
 static uint32_t bit(int note)
 {
@@ -62,7 +61,7 @@ static bool acceptable(const dnn_plan *p, sc_cuda_type type, bool second_best)
     if (p->runtime_compiled && !second_best)
         return false;
     return (p->notes & never) == 0 && (p->notes & always) == always &&
-           (int64_t)p->workspace <= MOST_WORKSPACE;
+           p->workspace <= DNN_MOST_WORKSPACE;
 }
 /* A plan without either makes cuDNN 9.19 crash when it is finalized. */
 static sc_status set_device(const dnn *d, void *plan)

@@ -2,5 +2,5 @@
 #include "cuda.h"
 #include "plugin.h"
 
-__attribute__((visibility("default")))
-const sc_cuda_plugin sc_cuda_plugin_1 = {SC_VERSION, SC_CUDA_LAYOUT, sc_backend_cuda};
+__attribute__((visibility("default"))) const sc_cuda_plugin sc_cuda_plugin_2 = {
+    SC_VERSION, SC_CUDA_LAYOUT, sc_backend_cuda, cuda_open_absent};

@@ -54,6 +54,18 @@ static sc_status plan_of(cuda_device *d, const sc_op_node *n, dnn_pass pass, con
     return dnn_plan_for(d->dnn, &c, out);
 }
 
+static sc_status workspace_bytes(cuda_device *d, const sc_op_node *n, dnn_pass pass, size_t *bytes)
+{
+    const dnn_plan *p = NULL;
+    if (d->absent != NULL) {
+        const dnn_conv c = cuda_conv_of(n, pass, cuda_type(d, &n->in[0].desc));
+        return cuda_absent_workspace(d, &c, bytes);
+    }
+    SC_TRY(plan_of(d, n, pass, &p));
+    *bytes = p->workspace;
+    return SC_OK;
+}
+
 /* The gradient of pass as cuDNN writes it. */
 static size_t gradient_bytes(const cuda_device *d, const sc_op_node *n, dnn_pass pass)
 {
@@ -79,11 +91,11 @@ static sc_status conv_memory(cuda_device *d, const sc_op_node *n, size_t *saved,
     if (cuda_type(d, &n->in[0].desc) != cuda_type(d, &n->out[0].desc))
         return sc_fail(SC_EUNSUPPORTED, "cuda: conv2d of exact values has no kernel in this build");
     for (dnn_pass pass = DNN_PASS_FORWARD; pass <= DNN_PASS_FILTER; pass++) {
-        const dnn_plan *p = NULL;
+        size_t workspace = 0;
         if (!wanted(n, pass))
             continue;
-        SC_TRY(plan_of(d, n, pass, &p));
-        const size_t need = 256 + cuda_align(p->workspace) + gradient_bytes(d, n, pass);
+        SC_TRY(workspace_bytes(d, n, pass, &workspace));
+        const size_t need = 256 + cuda_align(workspace) + gradient_bytes(d, n, pass);
         if (need > *scratch)
             *scratch = need;
     }
@@ -127,7 +139,7 @@ static sc_status conv_prepare(cuda_device *d, const sc_op_node *n, void **state)
         return SC_ENOMEM;
     SC_TRY_GOTO(cuda_weight_prepare(d, &n->params[0], &weight));
     for (dnn_pass pass = DNN_PASS_FORWARD; pass <= DNN_PASS_FILTER; pass++)
-        if (wanted(n, pass))
+        if (d->absent == NULL && wanted(n, pass))
             SC_TRY_GOTO(bind(d, n, weight, pass, s));
     *state = s;
 done:

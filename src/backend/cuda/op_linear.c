@@ -90,6 +90,8 @@ static sc_status make_products(cuda_device *d, const sc_op_node *n, const linear
         if (s->z == SC_CUDA_BF16)
             SC_TRY(cuda_weight_prepare(d, s->bias, &bias));
     }
+    if (d->absent != NULL)
+        return SC_OK;
     blas_matrix w = {weight, s->x, transposed ? s->out : s->in, transposed ? s->in : s->out,
                      !transposed};
     blas_matrix x = {n->in[0].data, s->x, s->in, s->rows, false};

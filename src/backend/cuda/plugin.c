@@ -34,7 +34,7 @@ static char *find_plugin(void)
     return found;
 }
 
-sc_status sc_backend_find_cuda(const sc_backend **out)
+static sc_status open_plugin(const sc_cuda_plugin **out)
 {
     *out = NULL;
     char *path = find_plugin();
@@ -56,7 +56,23 @@ sc_status sc_backend_find_cuda(const sc_backend **out)
                     "from one build",
                     path, p != NULL ? p->version : "unknown", SC_VERSION);
     else
-        *out = p->backend();
+        *out = p;
     free(path);
     return status;
+}
+
+sc_status sc_backend_find_cuda(const sc_backend **out)
+{
+    const sc_cuda_plugin *p;
+    *out = NULL;
+    SC_TRY(open_plugin(&p));
+    *out = p->backend();
+    return SC_OK;
+}
+
+sc_status sc_backend_open_absent(const sc_device_options *o, const char *gpu, sc_device **out)
+{
+    const sc_cuda_plugin *p;
+    SC_TRY(open_plugin(&p));
+    return p->open_absent(o, gpu, out);
 }

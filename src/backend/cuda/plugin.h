@@ -5,15 +5,17 @@
 #ifndef SC_BACKEND_CUDA_PLUGIN_H
 #define SC_BACKEND_CUDA_PLUGIN_H
 
+#include "superclip/absent.h"
 #include "superclip/backend.h"
 
 typedef struct sc_cuda_plugin {
     char version[16]; /* SC_VERSION */
     uint64_t layout;  /* SC_CUDA_LAYOUT */
     const sc_backend *(*backend)(void);
+    sc_status (*open_absent)(const sc_device_options *o, const char *gpu, sc_device **out);
 } sc_cuda_plugin;
-extern const sc_cuda_plugin sc_cuda_plugin_1; /* its name in the library */
-#define SC_CUDA_PLUGIN "sc_cuda_plugin_1"
+extern const sc_cuda_plugin sc_cuda_plugin_2; /* its name in the library */
+#define SC_CUDA_PLUGIN "sc_cuda_plugin_2"
 
 /* Differs when the structs or ops that both sides share differ. */
 #define SC_CUDA_LAYOUT                                                               \
