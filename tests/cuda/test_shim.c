@@ -39,6 +39,9 @@ static void test_configuration(void **state)
     (void)state;
     assert_int_equal(fault_too_many_threads(), INVALID_CONFIGURATION);
     assert_int_equal(fault_empty_grid(), INVALID_CONFIGURATION);
+    assert_int_equal(fault_dynamic(0, 0), INVALID_CONFIGURATION);
+    assert_int_equal(fault_dynamic(1, 0), 0);
+    assert_int_equal(fault_dynamic(0, 1), INVALID_CONFIGURATION); /* another kernel asked */
     assert_string_equal(shim_fault(), "");
 }
 static void test_order_shows_a_missing_barrier(void **state)

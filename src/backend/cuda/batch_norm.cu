@@ -147,7 +147,8 @@ __device__ __forceinline__ void settle_channel(const sc_cuda_bn &b, const double
     const int64_t size = 2 * static_cast<int64_t>(b.channels) + 1;
     double mean = 0, m2 = 0, n = 0;
     for (int r = 0; r < b.ranks; r++) {
-        const double *pair = pairs + r * size, more = pair[2 * b.channels];
+        const double *pair = pairs + r * size;
+        const double more = r == b.rank ? static_cast<double>(b.rows) : pair[2 * b.channels];
         if (more == 0)
             continue;
         const double delta = pair[c] - mean, all = n + more;
@@ -201,8 +202,8 @@ __global__ void __launch_bounds__(SC_BLOCK) join_kernel(sc_cuda_bn b, int splits
     if (threadIdx.y == 0) {
         pair[c] = mean;
         pair[b.channels + c] = m2;
-        /* Settling reads the count beside other blocks' writes of the same value. */
-        pair[2 * b.channels] = all;
+        if (c == 0)
+            pair[2 * b.channels] = all;
         if (SETTLE)
             settle_channel(b, b.pairs, c);
     }

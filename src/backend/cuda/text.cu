@@ -36,18 +36,13 @@ __global__ void __launch_bounds__(THREADS)
     embed_back_kernel(const int32_t *__restrict__ tokens, const float *__restrict__ dy,
                       float *__restrict__ dtable, int count, int width, int vocabulary)
 {
-    SC_SHARED(int, earlier, 1);
+    int earlier = 0;
     const int at = static_cast<int>(blockIdx.x), token = tokens[at];
     if (token < 0 || token >= vocabulary)
         return;
-    if (threadIdx.x == 0)
-        *earlier = 0;
-    __syncthreads();
     for (int i = static_cast<int>(threadIdx.x); i < at; i += THREADS)
-        if (tokens[i] == token)
-            *earlier = 1;
-    __syncthreads();
-    if (*earlier != 0)
+        earlier |= tokens[i] == token;
+    if (__syncthreads_or(earlier))
         return;
     for (int e = static_cast<int>(threadIdx.x); e < width; e += THREADS) {
         float sum = 0.0f;

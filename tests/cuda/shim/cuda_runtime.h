@@ -3,7 +3,8 @@
  * A launch runs its blocks one after another; the threads of a block are fibres that change hands
  * at barriers and warp functions. What the device leaves undefined is a fault here: a barrier or a
  * warp function that not all its threads reach from the same place, a shuffle from a lane outside
- * the mask, more shared memory or threads than a launch may have, writing behind shared memory.
+ * the mask, more shared memory (without asking for it, kernel by kernel) or threads than a launch
+ * may have, writing behind shared memory, and races (races.h).
  * Shared memory starts as 0xff bytes (NaN) in every block. Warps run as far as they get, one after
  * the other in ascending or descending order (shim_set_order): a missing barrier shows as a
  * different result.
@@ -48,12 +49,17 @@ struct dim3 {
 
 inline void __syncthreads(const char *file = __builtin_FILE(), int line = __builtin_LINE())
 {
-    shim_barrier(file, line);
+    shim_barrier(0, file, line);
+}
+inline int __syncthreads_or(int vote, const char *file = __builtin_FILE(),
+                            int line = __builtin_LINE())
+{
+    return shim_barrier(vote, file, line);
 }
 inline void __syncwarp(unsigned mask = 0xffffffffu, const char *file = __builtin_FILE(),
                        int line = __builtin_LINE())
 {
-    shim_exchange(mask, 0, (int)shim_here()->lane, file, line);
+    shim_warp_barrier(mask, file, line);
 }
 
 template <typename T>
@@ -89,17 +95,31 @@ inline int __any_sync(unsigned mask, int vote, const char *file = __builtin_FILE
     return shim_ballot(mask, vote, file, line) != 0;
 }
 
-inline int atomicMax(int *p, int v)
+#define SHIM_ATOMIC __attribute__((no_sanitize_thread, noinline)) inline
+SHIM_ATOMIC int atomicMax(int *p, int v)
 {
+    shim_atomic(p);
     int old = *p;
     *p = v > old ? v : old;
     return old;
 }
-inline int atomicOr(int *p, int v)
+SHIM_ATOMIC int atomicOr(int *p, int v)
 {
+    shim_atomic(p);
     int old = *p;
     *p = old | v;
     return old;
+}
+SHIM_ATOMIC unsigned atomicInc(unsigned *p, unsigned last)
+{
+    shim_atomic(p);
+    unsigned old = *p;
+    *p = old >= last ? 0 : old + 1;
+    return old;
+}
+inline void __threadfence(void)
+{
+    shim_fence();
 }
 
 inline int min(int a, int b)
@@ -218,6 +238,7 @@ inline cudaError_t cudaFuncSetAttribute(F *kernel, cudaFuncAttribute a, int valu
 struct shim_config {
     dim3 grid, block;
     size_t shared;
+    const void *kernel;
 };
 bool shim_fits(const shim_config &c); /* or sets cudaErrorInvalidConfiguration */
 void shim_run(const shim_config &c, const std::function<void()> &body);
@@ -230,7 +251,7 @@ template <typename... P, typename... A>
 void shim_launch(dim3 grid, dim3 block, size_t shared, cudaStream_t stream, void (*kernel)(P...),
                  A... arguments)
 {
-    const shim_config c = {grid, block, shared};
+    const shim_config c = {grid, block, shared, (const void *)kernel};
     if (!shim_fits(c))
         return;
     std::tuple<P...> kept(static_cast<P>(arguments)...);

@@ -2,10 +2,12 @@
  * time; several host threads may run launches at once (ranks). x86-64 only.
  */
 #include "cuda_runtime.h"
+#include "races.h"
 
 #include <atomic>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string>
@@ -54,6 +56,7 @@ struct fibre {
     state s = DONE;
     shim_place place;
     unsigned mask;
+    bool orders = false; /* waits in a __syncwarp */
     uint64_t value, result;
     int from;
     const char *file;
@@ -75,6 +78,7 @@ struct machine {
     fibre *current = nullptr;
     const std::function<void()> *body = nullptr;
     bool descending = false;
+    int votes = 0, outcome = 0; /* of the threads at the barrier, of the newest barrier */
     cudaError_t last = cudaSuccess;
     std::string fault;
 #if WITH_ASAN
@@ -193,6 +197,9 @@ bool release_barrier(size_t threads)
         }
     for (size_t i = 0; i < threads; i++)
         m.fibres[i].s = READY;
+    m.outcome = m.votes;
+    m.votes = 0;
+    races_barrier();
     return true;
 }
 bool release_lanes(fibre *warp, size_t lanes, unsigned mask)
@@ -224,6 +231,8 @@ bool release_lanes(fibre *warp, size_t lanes, unsigned mask)
     for (unsigned l = 0; l < 32; l++)
         if (mask >> l & 1)
             warp[l].s = READY;
+    if (first && first->orders && mask == 0xffffffffu)
+        races_warp(first->place.number / 32);
     return true;
 }
 /* One warp as far as it gets without the others. */
@@ -284,6 +293,7 @@ char *piece_new(size_t bytes)
         abort();
     p = (char *)q;
 #endif
+    races_forget(p, bytes);
     memset(p, 0xff, bytes);
     for (int i = 0; i < GUARD; i++)
         p[bytes + (size_t)i] = (char)guard_byte;
@@ -305,15 +315,29 @@ const shim_place *shim_here(void)
     machine &m = mine();
     return &m.current->place;
 }
+bool shim_own_stack(const void *p)
+{
+    machine &m = mine();
+    const fibre *f = m.current;
+    return !f || ((const char *)p >= f->stack && (const char *)p < f->stack + STACK) ||
+           (p >= (const void *)f && p < (const void *)(f + 1));
+}
+void shim_wrong(const char *what)
+{
+    machine &m = mine();
+    set_fault(what, m.current);
+}
 
-void shim_barrier(const char *file, int line)
+int shim_barrier(int vote, const char *file, int line)
 {
     machine &m = mine();
     fibre *f = m.current;
     f->s = AT_BARRIER;
+    m.votes |= vote != 0;
     f->file = file;
     f->line = line;
     to_main(false);
+    return m.outcome;
 }
 uint64_t shim_exchange(unsigned mask, uint64_t value, int from, const char *file, int line)
 {
@@ -329,6 +353,13 @@ uint64_t shim_exchange(unsigned mask, uint64_t value, int from, const char *file
         set_fault("the caller of a warp function is not in its mask", f);
     to_main(false);
     return f->result;
+}
+void shim_warp_barrier(unsigned mask, const char *file, int line)
+{
+    machine &m = mine();
+    m.current->orders = true;
+    shim_exchange(mask, 0, (int)m.current->place.lane, file, line);
+    m.current->orders = false;
 }
 unsigned shim_ballot(unsigned mask, int vote, const char *file, int line)
 {
@@ -352,15 +383,23 @@ void *shim_shared_dynamic(void)
     return m.dynamic;
 }
 
-static std::atomic<int> widest{LIMIT_SHARED};
+/* What kernels asked for beyond LIMIT_SHARED. */
+static std::map<const void *, size_t> asked;
+static std::mutex asking;
 cudaError_t shim_func_limit(const void *kernel, cudaFuncAttribute, int value)
 {
     machine &m = mine();
     if (!kernel || value < 0 || value > (99 << 10)) /* what the smallest supported parts have */
         return m.last = cudaErrorInvalidValue;
-    if (value > widest)
-        widest = value;
+    std::lock_guard<std::mutex> hold(asking);
+    asked[kernel] = (size_t)value;
     return cudaSuccess;
+}
+static size_t dynamic_limit(const void *kernel)
+{
+    std::lock_guard<std::mutex> hold(asking);
+    auto it = asked.find(kernel);
+    return it == asked.end() || it->second < LIMIT_SHARED ? (size_t)LIMIT_SHARED : it->second;
 }
 
 bool shim_fits(const shim_config &c)
@@ -370,7 +409,7 @@ bool shim_fits(const shim_config &c)
     launches++;
     if (threads == 0 || threads > 1024 || c.block.z > 64 || c.grid.x == 0 || c.grid.y == 0 ||
         c.grid.z == 0 || c.grid.x > 0x7fffffffu || c.grid.y > 65535 || c.grid.z > 65535 ||
-        c.shared > (size_t)widest) {
+        c.shared > dynamic_limit(c.kernel)) {
         m.last = cudaErrorInvalidConfiguration;
         return false;
     }
@@ -395,21 +434,23 @@ void shim_run(const shim_config &c, const std::function<void()> &body)
             p->block_dim = {c.block.x, c.block.y, c.block.z};
             p->grid_dim = {c.grid.x, c.grid.y, c.grid.z};
             p->lane = (unsigned)(t % 32);
+            p->number = (unsigned)t;
             start(&m.fibres[t]);
         }
+        races_block(k == 0);
         m.dynamic_bytes = c.shared;
         m.dynamic = c.shared ? piece_new(c.shared) : nullptr;
         run_block(threads);
-        size_t used = c.shared;
+        size_t fixed = 0;
         for (auto &piece : m.pieces) {
-            used += piece.second.bytes;
+            fixed += piece.second.bytes;
             piece_end(piece.second.p, piece.second.bytes);
         }
         m.pieces.clear();
         if (m.dynamic)
             piece_end(m.dynamic, c.shared);
         m.dynamic = nullptr;
-        if (used > (size_t)widest)
+        if (fixed > LIMIT_SHARED || fixed + c.shared > dynamic_limit(c.kernel))
             set_fault("a block uses more shared memory than it may have", nullptr);
     }
 }

@@ -14,12 +14,15 @@ typedef struct shim_index {
 } shim_index;
 typedef struct shim_place {
     shim_index thread, block, block_dim, grid_dim;
-    unsigned lane;
+    unsigned lane, number; /* number: of the thread in its block */
 } shim_place;
 const shim_place *shim_here(void); /* of the running fibre */
 
-void shim_barrier(const char *file, int line);
+int shim_barrier(int vote, const char *file, int line); /* any thread's vote */
 uint64_t shim_exchange(unsigned mask, uint64_t value, int from, const char *file, int line);
+void shim_warp_barrier(unsigned mask, const char *file, int line);
+void shim_fence(void);            /* __threadfence */
+void shim_atomic(const void *at); /* an atomic access is about to be made */
 unsigned shim_ballot(unsigned mask, int vote, const char *file, int line);
 void *shim_shared(const void *tag, size_t bytes);
 void *shim_shared_dynamic(void);
