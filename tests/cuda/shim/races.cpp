@@ -37,7 +37,8 @@ struct watch {
     std::map<const void *, std::set<uint32_t>> told; /* blocks that told of their writes there */
     std::set<uint32_t> heard, known;                 /* known: behind this block's own fence */
 };
-/* On the heap: a library that is opened late gets little room for what every thread has its own of. */
+/* On the heap: a library that is opened late gets little room for what every thread has its own of.
+ */
 watch &watched()
 {
     thread_local std::unique_ptr<watch> w;
@@ -195,16 +196,16 @@ TOUCH_ODD(2)
 TOUCH_ODD(4)
 TOUCH_ODD(8)
 TOUCH_ODD(16)
-extern "C" void __tsan_read_range(void *p, size_t bytes)
+extern "C" void __tsan_read_range(void *p, long bytes)
 {
-    touch((uintptr_t)p, bytes, false);
+    touch((uintptr_t)p, (size_t)bytes, false);
 }
-extern "C" void __tsan_write_range(void *p, size_t bytes)
+extern "C" void __tsan_write_range(void *p, long bytes)
 {
-    touch((uintptr_t)p, bytes, true);
+    touch((uintptr_t)p, (size_t)bytes, true);
 }
-extern "C" void __tsan_vptr_update(void **, void *) {}
-extern "C" void __tsan_vptr_read(void **) {}
+extern "C" void __tsan_vptr_update(void *, void *) {}
+extern "C" void __tsan_vptr_read(void *) {}
 extern "C" void __tsan_init(void) {}
 #ifndef __SANITIZE_ADDRESS__ /* there the sanitizer's own tells it */
 /* And -fsanitize=alignment, for an access that is wider than its address allows. */
