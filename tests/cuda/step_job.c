@@ -6,7 +6,7 @@
 
 #include "shim/shim.h"
 
-enum { SIDE = 36, SIZE = 32, LENGTH = 6 };
+enum { SIDE = 20, SIZE = 16, LENGTH = 6 };
 
 typedef struct job {
     const step_how *how;

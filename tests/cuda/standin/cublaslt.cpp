@@ -258,14 +258,21 @@ API int cublasLtMatmul(void *h, const desc *d, const float *alpha, const void *a
     shim_push(stream, [=] {
         const size_t k = how.turn_a ? ma.rows : ma.cols;
         memset(workspace, 0xff, with.workspace);
-        for (size_t j = 0; j < md.cols; j++)
+        std::vector<double> left(k * md.rows), sums(md.rows); /* left: column by column */
+        for (size_t e = 0; e < k; e++)
+            for (size_t i = 0; i < md.rows; i++)
+                left[e * md.rows + i] = (double)load(
+                    a, ma.type, how.turn_a ? e + i * (size_t)ma.ld : i + e * (size_t)ma.ld);
+        for (size_t j = 0; j < md.cols; j++) {
+            sums.assign(md.rows, 0);
+            for (size_t e = 0; e < k; e++) {
+                const size_t q = how.turn_b ? j + e * (size_t)mb.ld : e + j * (size_t)mb.ld;
+                const double factor = (double)load(b, mb.type, q);
+                for (size_t i = 0; i < md.rows; i++)
+                    sums[i] += left[e * md.rows + i] * factor;
+            }
             for (size_t i = 0; i < md.rows; i++) {
-                double sum = 0;
-                for (size_t e = 0; e < k; e++) {
-                    const size_t p = how.turn_a ? e + i * (size_t)ma.ld : i + e * (size_t)ma.ld;
-                    const size_t q = how.turn_b ? j + e * (size_t)mb.ld : e + j * (size_t)mb.ld;
-                    sum += (double)load(a, ma.type, p) * (double)load(b, mb.type, q);
-                }
+                double sum = sums[i];
                 sum *= scale;
                 if (keep != 0)
                     sum += keep * (double)load(c, mc.type, i + j * (size_t)mc.ld);
@@ -273,6 +280,7 @@ API int cublasLtMatmul(void *h, const desc *d, const float *alpha, const void *a
                     sum += (double)load(how.bias, how.bias_type, i);
                 store(to, md.type, i + j * (size_t)md.ld, with.split ? (double)NAN : sum);
             }
+        }
     });
     return OK;
 }
