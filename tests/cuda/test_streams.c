@@ -340,12 +340,27 @@ static void test_hold(void **state)
     end(&p);
 }
 
+static void test_advice(void **state)
+{
+    (void)state;
+    const struct {
+        int error;
+        const char *advice;
+    } told[] = {{2, "--data-on-gpu off"},      {46, "--gpus"},
+                {100, "CUDA_VISIBLE_DEVICES"}, {209, "sm_80"},
+                {214, "another GPU"},          {802, "fabric manager"},
+                {803, "started again"},        {101, "invalid device ordinal"}};
+    for (size_t i = 0; i < sizeof told / sizeof *told; i++)
+        assert_non_null(strstr(sc_cuda_error_text(told[i].error), told[i].advice));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_order),          cmocka_unit_test(test_pinned_is_read_late),
         cmocka_unit_test(test_events),         cmocka_unit_test(test_graph),
         cmocka_unit_test(test_forgotten_wait), cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_told_once),      cmocka_unit_test(test_hold)};
+        cmocka_unit_test(test_told_once),      cmocka_unit_test(test_hold),
+        cmocka_unit_test(test_advice)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

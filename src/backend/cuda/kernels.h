@@ -295,7 +295,7 @@ typedef struct sc_cuda_device_facts {
     int major, minor, processors;
     size_t memory;
 } sc_cuda_device_facts;
-const char *sc_cuda_error_text(int error);
+const char *sc_cuda_error_text(int error); /* with what to do about it, where users can */
 int sc_cuda_devices(int *count);
 /* 1000 * major + 10 * minor: the newest CUDA that the driver runs, 0 without one; and our own. */
 void sc_cuda_versions(int *driver, int *built_for);

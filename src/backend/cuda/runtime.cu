@@ -20,11 +20,6 @@ static int answered(cudaError_t e, bool *ready)
     return e == cudaErrorNotReady ? 0 : failed;
 }
 
-extern "C" const char *sc_cuda_error_text(int error)
-{
-    return cudaGetErrorString(static_cast<cudaError_t>(error));
-}
-
 extern "C" int sc_cuda_devices(int *count)
 {
     *count = 0;

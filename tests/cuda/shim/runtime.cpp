@@ -192,6 +192,13 @@ const char *cudaGetErrorString(cudaError_t e)
     case cudaErrorCapturedEvent:
     case cudaErrorStreamCaptureWrongThread:
         return refusal.c_str();
+    case cudaErrorDevicesUnavailable:
+    case cudaErrorNoDevice:
+    case cudaErrorNoKernelImageForDevice:
+    case cudaErrorECCUncorrectable:
+    case cudaErrorSystemNotReady:
+    case cudaErrorSystemDriverMismatch:
+        break; /* nothing here fails so */
     case cudaErrorLaunchFailure:
         return *shim_fault() ? shim_fault() : "unspecified launch failure";
     }
