@@ -217,6 +217,9 @@ bool sc_program_queues(const sc_program *p);
  * other, gradients are summed and applied as they come, and from the second call on the whole step is one
  * recording that is replayed, where the device can. The same bytes always. */
 sc_status sc_program_step(sc_program *p, const sc_adamw *o);
+/* sc_program_forward of a program without a backward pass, for many batches on the same parameters: recorded
+ * and replayed likewise, but for the first run behind an update of the parameters. */
+sc_status sc_program_run(sc_program *p);
 void sc_program_record_nothing(sc_program *p); /* from now on */
 /* Values on their way to the host, without a wait: sc_reading_take for each of them, in order with the
  * steps, then sc_reading_close; later sc_reading_wait, and the bytes are there until the next take. Names are

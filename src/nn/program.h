@@ -77,10 +77,11 @@ struct sc_program {
     int cross; /* the first node that reads what side nodes give; -1: no node is on the side */
     program_bucket buckets[NN_MOST_BUCKETS];
     int n_buckets;
-    bool eager;     /* steps are not recorded */
-    int warm;       /* steps run so far without a recording */
-    void *step;     /* recorded, or NULL */
-    uint64_t loads; /* params->loads at that time */
+    bool eager;      /* steps are not recorded */
+    int warm;        /* steps run so far without a recording */
+    void *step;      /* recorded, or NULL */
+    uint64_t loads;  /* params->loads at that time */
+    int64_t updates; /* params->step when it last ran without a recording */
 };
 
 const program_value *nn_program_input(const sc_program *p, const char *name); /* or NULL */

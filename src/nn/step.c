@@ -1,6 +1,7 @@
 /* A whole training step: forward, backward, sums over the group, AdamW. On a device that queues its
  * work the towers are branches, gradients are summed and applied bucket by bucket while the
- * backward pass goes on, and the step is recorded once and replayed.
+ * backward pass goes on, and the step is recorded once and replayed. So is the forward pass of a
+ * program that does not train.
  */
 #include "program.h"
 
@@ -129,7 +130,7 @@ static sc_status backward(sc_program *p, const sc_adamw *o)
 static sc_status queue_step(sc_program *p, const sc_adamw *o)
 {
     sc_status status = forward(p);
-    if (status == SC_OK)
+    if (status == SC_OK && p->training)
         status = backward(p, o);
     on(p, SC_BRANCH_MAIN);
     return status;
@@ -161,20 +162,35 @@ static sc_status record(sc_program *p, const sc_adamw *o)
     }
     return SC_OK;
 }
+static sc_status queue_anew(sc_program *p, const sc_adamw *o)
+{
+    p->warm++;
+    p->loads = p->params->loads;
+    p->updates = p->params->step;
+    return queue_step(p, o);
+}
 static sc_status run(sc_program *p, const sc_adamw *o)
 {
     const sc_queue *q = p->device->backend->queue;
+    const bool loaded = p->loads != p->params->loads;
     /* Copies of weights that it does not make itself may be old then. */
-    if (p->step != NULL && (p->eager || p->loads != p->params->loads)) {
+    if (p->step != NULL && (p->eager || (p->training && loaded))) {
         q->forget(p->device, p->step);
         p->step = NULL;
     }
-    if (!p->eager && p->warm > 0 && p->step == NULL)
+    /* Without a backward pass it makes none: the first run behind an update does. */
+    if (p->eager || p->warm == 0 || (!p->training && (loaded || p->updates != p->params->step)))
+        return queue_anew(p, o);
+    if (p->step == NULL)
         SC_TRY(record(p, o));
-    if (p->step != NULL)
-        return q->replay(p->device, p->step);
-    p->warm++;
-    return queue_step(p, o);
+    return p->step != NULL ? q->replay(p->device, p->step) : queue_anew(p, o);
+}
+sc_status sc_program_run(sc_program *p)
+{
+    if (!sc_program_queues(p) || p->training)
+        return sc_program_forward(p);
+    SC_TRY(nn_page_turn(p));
+    return run(p, NULL);
 }
 sc_status sc_program_step(sc_program *p, const sc_adamw *o)
 {

@@ -34,35 +34,49 @@ static int by_index(const void *a, const void *b)
 }
 
 /* Probabilities land in sample order, whatever the order of the pass. */
-static void keep_probabilities(sc_trainer *t, const sc_batch *b)
+static void keep_probabilities(sc_trainer *t, const int64_t *samples, const int32_t *labels,
+                               int64_t rows)
 {
     const sc_fold *f = t->o->split;
-    for (int64_t i = 0; i < b->rows_global; i++) {
+    for (int64_t i = 0; i < rows; i++) {
         const int64_t *place =
-            bsearch(&b->samples[i], f->val, (size_t)f->val_count, sizeof *f->val, by_index);
+            bsearch(&samples[i], f->val, (size_t)f->val_count, sizeof *f->val, by_index);
         int64_t row = place - f->val;
         sc_softmax(t->logits + i * t->classes, t->classes, t->probabilities + row * t->classes);
-        t->val_labels[row] = b->labels[i];
+        t->val_labels[row] = labels[i];
     }
 }
 
-static sc_status compute(sc_trainer *t, sc_program *p, const sc_batch *b, sc_pass_sums *sums,
-                         double losses[3])
+sc_status sc_trainer_count_validated(sc_trainer *t, const int64_t *samples, const int32_t *labels,
+                                     int64_t rows, sc_pass_sums *sums, const double losses[3])
 {
-    SC_TRY(sc_trainer_write_batch(t, p, b));
-    SC_TRY(sc_program_forward(p));
-    sc_profile_lap(t->profile, SC_TIME_EVAL_FORWARD);
-    return sc_trainer_add_batch(t, p, b, "validation", sums, losses);
+    SC_TRY(sc_trainer_count_batch(t, labels, rows, "validation", sums, losses));
+    keep_probabilities(t, samples, labels, rows);
+    sc_trainer_report_batch(t, true, sums->batches, t->val_batches, sums, losses);
+    return SC_OK;
 }
 
 static sc_status step(sc_trainer *t, const sc_batch *b, sc_pass_sums *sums)
 {
     sc_program *p = b->rows_global == t->eval.full_rows ? t->eval.full : t->eval.tail;
     double losses[3];
-    SC_TRY(sc_trainer_inside(t, compute(t, p, b, sums, losses)));
-    keep_probabilities(t, b);
-    sc_trainer_report_batch(t, true, sums->batches, t->val_batches, sums, losses);
-    return SC_OK;
+    if (t->late)
+        return sc_late_validate(t, p, b, sums);
+    SC_TRY(sc_trainer_write_batch(t, p, b));
+    SC_TRY(sc_program_forward(p));
+    sc_profile_lap(t->profile, SC_TIME_EVAL_FORWARD);
+    SC_TRY(sc_trainer_read(t, p, "losses", losses, 3));
+    SC_TRY(sc_trainer_read(t, p, "logits", t->logits, b->rows_global * t->classes));
+    return sc_trainer_count_validated(t, b->samples, b->labels, b->rows_global, sums, losses);
+}
+
+/* Nothing is under way any more, and nothing that kernels found wrong is left to tell. */
+static sc_status settle(sc_trainer *t, sc_pass_sums *sums)
+{
+    if (!t->late)
+        return SC_OK;
+    SC_TRY(sc_late_settle_validation(t, sums));
+    return t->device->backend->sync(t->device);
 }
 
 static sc_status finish(const sc_trainer *t, const sc_pass_sums *val, sc_epoch_metrics *m)
@@ -115,9 +129,11 @@ sc_status sc_trainer_validate(sc_trainer *t, sc_epoch_metrics *m)
         if (stop)
             return sc_fail(SC_EINTERRUPTED, "fold %d: stopped in the validation of epoch %d",
                            o->fold, t->state.epoch + 1);
-        status = step(t, &b, &sums);
+        status = sc_trainer_inside(t, step(t, &b, &sums));
         sc_profile_lap(t->profile, SC_TIME_EVAL_OTHER);
     }
+    if (status == SC_OK)
+        status = sc_trainer_inside(t, settle(t, &sums));
     if (status == SC_OK)
         status = finish(t, &sums, m);
     status = sc_trainer_agree(t, status, NULL);

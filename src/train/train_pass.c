@@ -67,12 +67,11 @@ sc_status sc_trainer_count_batch(sc_trainer *t, const int32_t *labels, int64_t r
     return SC_OK;
 }
 
-sc_status sc_trainer_add_batch(sc_trainer *t, sc_program *p, const sc_batch *b, const char *pass,
-                               sc_pass_sums *sums, double losses[3])
+static sc_status add_batch(sc_trainer *t, sc_program *p, const sc_batch *b, double losses[3])
 {
     SC_TRY(sc_trainer_read(t, p, "losses", losses, 3));
     SC_TRY(sc_trainer_read(t, p, "logits", t->logits, b->rows_global * t->classes));
-    return sc_trainer_count_batch(t, b->labels, b->rows_global, pass, sums, losses);
+    return sc_trainer_count_batch(t, b->labels, b->rows_global, "training", &t->state.sums, losses);
 }
 
 void sc_trainer_report_batch(const sc_trainer *t, bool validating, int64_t batch, int64_t batches,
@@ -110,7 +109,7 @@ static sc_status compute(sc_trainer *t, sc_program *p, const sc_batch *b, sc_ste
     sc_profile_lap(t->profile, SC_TIME_INPUT);
     SC_TRY(sc_program_forward(p));
     sc_profile_lap(t->profile, SC_TIME_FORWARD);
-    SC_TRY(sc_trainer_add_batch(t, p, b, "training", &t->state.sums, losses));
+    SC_TRY(add_batch(t, p, b, losses));
     SC_TRY(check_temperature(t, p, b->rows_global));
     sc_profile_lap(t->profile, SC_TIME_LOSSES);
     if (!dump) {

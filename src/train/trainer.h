@@ -143,17 +143,15 @@ sc_status sc_trainer_inside(const sc_trainer *t, sc_status status);
 /* train_pass.c */
 double sc_trainer_lr(const sc_train_options *o, int epoch);
 sc_status sc_trainer_train_pass(sc_trainer *t);
-/* One more batch's losses and hits; SC_ENUMERIC when a loss is not finite. */
-sc_status sc_trainer_add_batch(sc_trainer *t, sc_program *p, const sc_batch *b, const char *pass,
-                               sc_pass_sums *sums, double losses[3]);
-/* The same when its logits are in t->logits. */
+/* One more batch's losses and hits, its logits in t->logits; SC_ENUMERIC when a loss is not finite.
+ */
 sc_status sc_trainer_count_batch(sc_trainer *t, const int32_t *labels, int64_t rows,
                                  const char *pass, sc_pass_sums *sums, const double losses[3]);
 sc_status sc_trainer_bad_temperature(const sc_trainer *t, int64_t step); /* SC_ENUMERIC */
 void sc_trainer_report_batch(const sc_trainer *t, bool validating, int64_t batch, int64_t batches,
                              const sc_pass_sums *sums, const double losses[3]);
 
-/* late.c: steps on a device that queues its work; nothing of it on others */
+/* late.c: batches on a device that queues its work; nothing of it on others */
 sc_status sc_late_open(sc_trainer *t); /* when the programs are compiled */
 void sc_late_close(sc_late *l);        /* before they go; NULL is fine */
 /* Hands a step over and settles the one before. */
@@ -161,8 +159,15 @@ sc_status sc_late_step(sc_trainer *t, sc_program *p, const sc_batch *b, const sc
 /* Waits for the step that is under way, if any, and counts and reports it. */
 sc_status sc_late_settle(sc_trainer *t);
 
+/* The same for a batch of the validation. */
+sc_status sc_late_validate(sc_trainer *t, sc_program *p, const sc_batch *b, sc_pass_sums *sums);
+sc_status sc_late_settle_validation(sc_trainer *t, sc_pass_sums *sums);
+
 /* evaluate.c */
 sc_status sc_trainer_validate(sc_trainer *t, sc_epoch_metrics *m);
+/* One more batch's losses, hits and probabilities; its logits are in t->logits. */
+sc_status sc_trainer_count_validated(sc_trainer *t, const int64_t *samples, const int32_t *labels,
+                                     int64_t rows, sc_pass_sums *sums, const double losses[3]);
 
 /* floors.c: one log line */
 sc_status sc_trainer_log_floors(sc_trainer *t);

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Whole trainings on the stand-in plugin: steps replayed and queued anew give the same files, on 1, 2 and 3 ranks
+# Whole trainings on the stand-in plugin: batches replayed and queued anew give the same files, on 1, 2 and 3 ranks
 # and under several schedules; what fails in a step fails the job as on the CPU, though it is read a step later.
 source "$(dirname "$0")/../app/common.sh"
 export SUPERCLIP_CACHE="$WORK/plans" SHIM_DEVICES=3 CUDA_HOME=$BUILD/tests/cuda/standin
 "$PROBE" images data 3 9 7
-config '"name": "t", "epochs": 3, "use_cv": false, "use_superclip_loss": true, "batch_size": 5,' |
+config '"name": "t", "epochs": 3, "use_cv": false, "use_superclip_loss": true, "batch_size": 4,' |
     sed 's/"checkpoint_interval_s": 0, //; s/"batch_size": 8, //' >c.json
 mkdir with
 cp "$SC" "$BUILD/tests/cuda/standin/plugin/libsc_cuda.so" with/

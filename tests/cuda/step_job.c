@@ -7,14 +7,16 @@
 #include "shim/shim.h"
 
 enum { SIDE = 20, SIZE = 16, LENGTH = 6 };
+enum { FULL, TAIL, TEXTS, EVAL, PROGRAMS };
 
 typedef struct job {
     const step_how *how;
     sc_device *d;
-    sc_graph *train, *texts;
+    sc_graph *train, *texts, *eval;
     sc_params *params;
-    sc_program *program[3];    /* full, tail, texts */
+    sc_program *program[PROGRAMS];
     sc_reading *reading[2][2]; /* of full and tail */
+    sc_reading *evaluated;
 } job;
 
 static uint32_t noise(uint32_t *s)
@@ -29,23 +31,25 @@ static void split(int64_t rows, int ranks, int64_t *share)
 /* Every rank draws the whole batch and takes its rows. */
 static sc_status write_batch(const job *j, sc_program *p, int64_t rows, int step)
 {
-    static uint8_t images[JOB_ROWS][SIDE][SIDE][3];
+    static uint8_t images[JOB_ROWS * SIDE * SIDE * 3];
+    const bool trains = p != j->program[EVAL];
+    const size_t row = 3 * (size_t)(trains ? SIDE * SIDE : SIZE * SIZE);
     sc_augment draws[JOB_ROWS] = {0};
     int32_t labels[JOB_ROWS];
     int64_t share[64] = {0}, first = 0;
     uint32_t s = 7u + 1000u * (uint32_t)step;
     for (size_t i = 0; i < sizeof images; i++)
-        ((uint8_t *)images)[i] = (uint8_t)(noise(&s) >> 3);
+        images[i] = (uint8_t)(noise(&s) >> 3);
     for (int i = 0; i < JOB_ROWS; i++) {
-        draws[i].crop_top = (i + step) % 5;
-        draws[i].crop_left = 4 - i % 5;
+        draws[i].crop_top = trains ? (i + step) % 5 : 0;
+        draws[i].crop_left = trains ? 4 - i % 5 : 0;
         draws[i].flip_h = i & 1;
         labels[i] = (i * i + step) % JOB_CLASSES;
     }
     split(rows, j->how->comm->size, share);
     for (int r = 0; r < j->how->comm->rank; r++)
         first += share[r];
-    SC_TRY(sc_program_write(p, "images", images[first]));
+    SC_TRY(sc_program_write(p, "images", images + (size_t)first * row));
     SC_TRY(sc_program_write(p, "draws", &draws[first]));
     return sc_program_write(p, "labels", labels);
 }
@@ -74,24 +78,26 @@ static sc_status write_weights(const job *j, sc_program *p)
 
 static sc_status compile(job *j)
 {
-    int64_t rows[3][64] = {{0}};
-    sc_program_desc desc[3];
-    for (int i = 0; i < 3; i++) {
-        const int64_t all = i == 0 ? JOB_ROWS : i == 1 ? JOB_TAIL : j->how->comm->size;
+    const sc_graph *const graphs[PROGRAMS] = {j->train, j->train, j->texts, j->eval};
+    const int64_t sizes[PROGRAMS] = {JOB_ROWS, JOB_TAIL, j->how->comm->size, JOB_ROWS};
+    int64_t rows[PROGRAMS][64] = {{0}};
+    sc_program_desc desc[PROGRAMS];
+    for (int i = 0; i < PROGRAMS; i++) {
+        const int64_t all = sizes[i];
         split(all, j->how->comm->size, rows[i]);
-        desc[i] = (sc_program_desc){.graph = i < 2 ? j->train : j->texts,
+        desc[i] = (sc_program_desc){.graph = graphs[i],
                                     .rows_local = rows[i][j->how->comm->rank],
                                     .rows = rows[i],
-                                    .training = i < 2};
+                                    .training = i < TEXTS};
     }
-    SC_TRY(sc_programs_compile(j->d, j->params, j->how->comm, desc, 3, j->program));
-    for (int i = 0; i < 3; i++)
+    SC_TRY(sc_programs_compile(j->d, j->params, j->how->comm, desc, PROGRAMS, j->program));
+    for (int i = 0; i < EVAL; i++)
         SC_TRY(write_texts(j->program[i]));
-    for (int i = 0; i < 2 && j->how->eager; i++)
+    for (int i = 0; i < PROGRAMS && j->how->eager; i++)
         sc_program_record_nothing(j->program[i]);
-    for (int i = 0; i < 2; i++)
-        SC_TRY(write_weights(j, j->program[i]));
-    return SC_OK;
+    SC_TRY(write_weights(j, j->program[FULL]));
+    SC_TRY(write_weights(j, j->program[TAIL]));
+    return write_weights(j, j->program[EVAL]);
 }
 static sc_status open(job *j, const step_how *how)
 {
@@ -117,6 +123,7 @@ static sc_status open(job *j, const step_how *how)
                                           : how->backend->open(&o, &j->d));
     SC_TRY(sc_model_record(&spec, SC_MODEL_TRAIN, &io, &j->train));
     SC_TRY(sc_model_record(&spec, SC_MODEL_TEXTS, &none, &j->texts));
+    SC_TRY(sc_model_record(&spec, SC_MODEL_EVAL, &none, &j->eval));
     SC_TRY(sc_params_create(j->d, j->train, &j->params));
     SC_TRY(sc_params_init(j->params, 42));
     SC_TRY(compile(j));
@@ -124,17 +131,21 @@ static sc_status open(job *j, const step_how *how)
     for (int i = 0; i < 2 && sc_program_queues(j->program[0]); i++)
         for (int k = 0; k < 2; k++)
             SC_TRY(sc_reading_new(j->program[i], later, 3, &j->reading[i][k]));
-    return SC_OK;
+    return sc_program_queues(j->program[EVAL])
+               ? sc_reading_new(j->program[EVAL], later, 2, &j->evaluated)
+               : SC_OK;
 }
 static void close(job *j)
 {
     for (int i = 0; i < 4; i++)
         sc_reading_free(j->reading[i / 2][i % 2]);
-    for (int i = 0; i < 3; i++)
+    sc_reading_free(j->evaluated);
+    for (int i = 0; i < PROGRAMS; i++)
         sc_program_free(j->program[i]);
     sc_params_free(j->params);
     sc_graph_free(j->train);
     sc_graph_free(j->texts);
+    sc_graph_free(j->eval);
     if (j->d != NULL)
         j->d->backend->close(j->d);
 }
@@ -145,12 +156,39 @@ static void keep(const job *j, const void *host, int64_t n, float *to)
         to[i] = j->how->backend->real == SC_F64 ? (float)((const double *)host)[i]
                                                 : ((const float *)host)[i];
 }
-static sc_status features(const job *j, float to[JOB_CLASSES][JOB_DIM])
+static sc_status eval_batch(const job *j, int step, float to[JOB_ROWS][JOB_CLASSES])
+{
+    sc_program *p = j->program[EVAL];
+    SC_TRY(write_batch(j, p, JOB_ROWS, 100 + step));
+    if (j->how->apart || j->evaluated == NULL) {
+        double host[JOB_ROWS * JOB_CLASSES];
+        SC_TRY(j->how->apart ? sc_program_forward(p) : sc_program_run(p));
+        SC_TRY(sc_program_read(p, "logits", host));
+        keep(j, host, JOB_ROWS * JOB_CLASSES, to[0]);
+        return SC_OK;
+    }
+    SC_TRY(sc_program_run(p));
+    SC_TRY(sc_reading_take(j->evaluated, 0));
+    SC_TRY(sc_reading_take(j->evaluated, 1));
+    SC_TRY(sc_reading_close(j->evaluated));
+    SC_TRY(sc_reading_wait(j->evaluated));
+    keep(j, sc_reading_values(j->evaluated, 1), JOB_ROWS * JOB_CLASSES, to[0]);
+    return SC_OK;
+}
+static sc_status evaluate(const job *j, int which, step_outcome *out)
 {
     double host[JOB_CLASSES * JOB_DIM];
-    SC_TRY(sc_program_forward(j->program[2]));
-    SC_TRY(sc_program_read(j->program[2], "class_features", host));
-    keep(j, host, JOB_CLASSES * JOB_DIM, to[0]);
+    if (j->how->train_only)
+        return SC_OK;
+    SC_TRY(sc_program_forward(j->program[TEXTS]));
+    SC_TRY(sc_program_read(j->program[TEXTS], "class_features", host));
+    keep(j, host, JOB_CLASSES * JOB_DIM, out->features[which][0]);
+    SC_TRY(sc_program_write(j->program[EVAL], "class_features", host));
+    for (int k = 0; k < JOB_EVAL; k++) {
+        const long before = shim_calls();
+        SC_TRY(eval_batch(j, which * JOB_EVAL + k, out->evaluated[which][k]));
+        out->eval_calls = shim_calls() - before;
+    }
     return SC_OK;
 }
 static bool is_tail(int step)
@@ -200,12 +238,12 @@ static sc_status run(const job *j, step_outcome *out)
         if (k == 2) {
             if (late)
                 SC_TRY(take_late(j, k, out));
-            SC_TRY(features(j, out->features[0]));
+            SC_TRY(evaluate(j, 0, out));
         }
     }
     if (late)
         SC_TRY(take_late(j, j->how->steps - 1, out));
-    SC_TRY(features(j, out->features[1]));
+    SC_TRY(evaluate(j, 1, out));
     out->checksum = sc_params_checksum(j->params);
     if (j->d->backend->sync != NULL)
         SC_TRY(j->d->backend->sync(j->d));
